@@ -1,0 +1,6 @@
+"""The KMS: everything that runs in the key process `evsd-keys`, and evsd's client of it.
+
+`process` is the program, `service` the operations, `states` the life of a key, `token` PKCS#11,
+`crypto` every cryptographic primitive, `release` how a volume's server gets its data key.
+Only `client` and `call` may be imported by other packages.
+"""

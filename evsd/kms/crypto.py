@@ -1,0 +1,181 @@
+r"""Every cryptographic primitive of the control plane; the data path's are in `nbd_plugin`.
+
+The envelope: a data key encrypted under one version of a CMK by AES-256-GCM on the token.
+Numbers are little-endian; n is the length of the data key in bytes::
+
+    offset  length  field
+    0       1       format: 0x02
+    1       1       purpose: 0x00 data key
+    2       2       length of what follows up to the digest: n + 88
+    4       12      IV, random
+    16      n       AES-256-GCM ciphertext of the data key
+    16+n    16      AES-256-GCM tag
+    32+n    20      zeros
+    52+n    36      CMK id, ASCII
+    88+n    4       CMK version
+    92+n    32      SHA-256 of all bytes before: finds damage without asking the token; not a MAC
+
+    AAD = bytes 0..3 | bytes 52+n..91+n | SHA-256(canonical encryption context)
+
+For a 512-bit data key that is 188 bytes, 376 hex digits, the published length. The CMK id and
+version, the purpose and the encryption context are thereby authenticated; the 20 zero bytes are
+checked to be zero, so no bit of an envelope can change unnoticed.
+
+The seal: a data key on its way to the server of a volume, RFC 9180 HPKE in base mode with
+DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, info = ``evsd key release v1:<attachment
+id>`` and no AAD. The recipient's key is made for one request and never used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+FORMAT = 0x02
+PURPOSE_DATA_KEY = 0x00
+IV_LENGTH = 12
+TAG_LENGTH = 16
+OVERHEAD = 4 + IV_LENGTH + TAG_LENGTH + 20 + 36 + 4 + 32
+
+RELEASE_INFO = b"evsd key release v1:"
+ENCAPSULATED_LENGTH = 32
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+# The DEK of a volume is 512 random bits, so stretching adds nothing; 1000 is cryptsetup's minimum.
+DIGEST_ITERATIONS = 1000
+
+
+class EnvelopeError(ValueError):
+    """Bytes that are no envelope of ours, or one that was changed."""
+
+
+class GcmKey(Protocol):
+    """A key on the token that does AES-256-GCM; ciphertexts end with the 16-byte tag."""
+
+    def encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Encrypt and authenticate."""
+
+    def decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        """Check and decrypt; raises `EnvelopeError` where the tag does not match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A parsed envelope; nothing in it is trusted before `unwrap`."""
+
+    header: bytes
+    iv: bytes
+    ciphertext: bytes
+    tail: bytes
+
+    @property
+    def key_id(self) -> str:
+        """Id of the CMK that is said to have wrapped it."""
+        return self.tail[:36].decode("ascii")
+
+    @property
+    def version(self) -> int:
+        """Version of that CMK."""
+        return int.from_bytes(self.tail[36:], "little")
+
+    @property
+    def length(self) -> int:
+        """Length of the data key in bytes."""
+        return len(self.ciphertext) - TAG_LENGTH
+
+
+def wrap(
+    key: GcmKey, key_id: str, version: int, data_key: bytes, context: Mapping[str, str] | str
+) -> bytes:
+    """Encrypt `data_key` under the CMK, bound to `context`."""
+    header = struct.pack("<BBH", FORMAT, PURPOSE_DATA_KEY, len(data_key) + 88)
+    tail = key_id.encode("ascii") + version.to_bytes(4, "little")
+    iv = os.urandom(IV_LENGTH)
+    ciphertext = key.encrypt(iv, _aad(header, tail, context), data_key)
+    body = header + iv + ciphertext + bytes(20) + tail
+    return body + hashlib.sha256(body).digest()
+
+
+def parse(blob: bytes) -> Envelope:
+    """Take an envelope apart; raises `EnvelopeError` for anything that is not one."""
+    if len(blob) <= OVERHEAD:
+        raise EnvelopeError("it is too short")
+    fmt, purpose, length = struct.unpack_from("<BBH", blob)
+    if (fmt, purpose) != (FORMAT, PURPOSE_DATA_KEY) or length + 36 != len(blob):
+        raise EnvelopeError("it has no envelope's beginning or length")
+    body, digest = blob[:-32], blob[-32:]
+    if not hmac.compare_digest(hashlib.sha256(body).digest(), digest):
+        raise EnvelopeError("its digest does not match, it was damaged")
+    if any(body[-60:-40]) or not body[-40:-4].isascii():
+        raise EnvelopeError("its key id is malformed")
+    return Envelope(body[:4], body[4:16], body[16:-60], body[-40:])
+
+
+def unwrap(key: GcmKey, envelope: Envelope, context: Mapping[str, str] | str) -> bytes:
+    """The data key; raises `EnvelopeError` where key, context or bytes are not the right ones."""
+    aad = _aad(envelope.header, envelope.tail, context)
+    return key.decrypt(envelope.iv, aad, envelope.ciphertext)
+
+
+def _aad(header: bytes, tail: bytes, context: Mapping[str, str] | str) -> bytes:
+    return header + tail + hashlib.sha256(_canonical(context)).digest()
+
+
+def _canonical(context: Mapping[str, str] | str) -> bytes:
+    """Text and map spelled so that no text equals any map."""
+    if isinstance(context, str):
+        return b"text:" + context.encode()
+    spelled = json.dumps(dict(context), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return b"map:" + spelled.encode()
+
+
+def seal(data_key: bytes, public_key: bytes, attachment_id: str) -> tuple[bytes, bytes]:
+    """Seal a data key to the one-time key of an attachment's server.
+
+    Returns (encapsulated key, 32 bytes; sealed data key with its tag).
+    """
+    recipient = X25519PublicKey.from_public_bytes(public_key)
+    sealed = _SUITE.encrypt(data_key, recipient, RELEASE_INFO + attachment_id.encode("ascii"))
+    return sealed[:ENCAPSULATED_LENGTH], sealed[ENCAPSULATED_LENGTH:]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDigest:
+    """LUKS2's digest of a volume key: PBKDF2-HMAC-SHA256."""
+
+    salt: bytes
+    iterations: int
+    value: bytes
+
+
+def volume_key_digest(data_key: bytes) -> KeyDigest:
+    """The digest a LUKS2 header carries, to tell a wrong key before it destroys anything."""
+    salt = os.urandom(32)
+    value = hashlib.pbkdf2_hmac("sha256", data_key, salt, DIGEST_ITERATIONS, dklen=32)
+    return KeyDigest(salt, DIGEST_ITERATIONS, value)
+
+
+def new_data_key(bits: int) -> bytes:
+    """A random data key of `bits` bits."""
+    return os.urandom(bits // 8)
+
+
+def same_secret(left: str, right: str | None) -> bool:
+    """Compare secrets or their digests in constant time."""
+    return right is not None and hmac.compare_digest(left.encode(), right.encode())
+
+
+def ticket_digest(ticket: str) -> str:
+    """What is stored of an attachment's ticket."""
+    return hashlib.sha256(ticket.encode()).hexdigest()
+
+

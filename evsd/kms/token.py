@@ -1,0 +1,142 @@
+"""The PKCS#11 token: CMKs as non-extractable AES keys, AES-GCM under them.
+
+All calls come from one thread of one process. python-pkcs11 0.10 initialises the module as
+single-threaded yet releases the GIL: two threads crashed it in 6 of 6 runs and broke SoftHSM's
+store for good; and processes that open one token at the same moment fail now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pkcs11
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11.exceptions import NoSuchKey, PKCS11Error
+from pkcs11.mechanisms import GCMParams
+
+from evsd.errors import KmsUnavailable
+from evsd.kms.crypto import IV_LENGTH, TAG_LENGTH, EnvelopeError
+
+# Found on the token exactly when the token is the right one and whole: only then may a missing
+# key be called missing, for a removed token looks the same as a destroyed key.
+SENTINEL = "evsd/sentinel"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Which token, and how to log in to it."""
+
+    module: Path
+    label: str
+    pin_file: Path
+
+
+class Token:
+    """An open, logged-in token. Raises `KmsUnavailable` for whatever the module can't do."""
+
+    def __init__(self, settings: TokenSettings) -> None:
+        pin = settings.pin_file.read_text().strip()
+        try:
+            library = pkcs11.lib(str(settings.module))
+            token = library.get_token(token_label=settings.label)
+            self._session: Any = token.open(rw=True, user_pin=pin)
+        except (PKCS11Error, RuntimeError) as error:
+            raise _unavailable(f"can't open token {settings.label!r}", error) from error
+        self._handles: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Log out; every handle is gone with the session."""
+        self._handles.clear()
+        self._session.close()
+
+    def generate(self, label: str) -> TokenKey:
+        """Make an AES-256 key that can't leave the token."""
+        try:
+            handle = self._session.generate_key(
+                KeyType.AES,
+                256,
+                label=label,
+                store=True,
+                capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
+                template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
+            )
+        except PKCS11Error as error:
+            raise _unavailable("can't generate a key", error) from error
+        self._handles[label] = handle
+        return TokenKey(handle)
+
+    def key(self, label: str) -> TokenKey:
+        """The key `label`, which must be there."""
+        try:
+            return TokenKey(self._find(label))
+        except NoSuchKey as error:
+            raise _unavailable(f"the token has no key {label}", error) from error
+
+    def _find(self, label: str) -> Any:
+        # SoftHSM's look-up is linear (120 ms at 10,000 keys), so a handle is looked up once.
+        if label not in self._handles:
+            try:
+                self._handles[label] = self._session.get_key(
+                    object_class=ObjectClass.SECRET_KEY, label=label
+                )
+            except NoSuchKey:
+                raise
+            except PKCS11Error as error:
+                raise _unavailable(f"can't look for key {label}", error) from error
+        return self._handles[label]
+
+
+class TokenKey:
+    """A key on the token that does AES-256-GCM (`crypto.GcmKey`)."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Encrypt; the 16-byte tag follows the ciphertext."""
+        try:
+            return bytes(
+                self._handle.encrypt(
+                    plaintext, mechanism=Mechanism.AES_GCM, mechanism_param=_gcm(iv, aad)
+                )
+            )
+        except PKCS11Error as error:
+            raise _unavailable("the token can't encrypt", error) from error
+
+    def decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        """Check the tag and decrypt.
+
+        SoftHSM 2.6.1 answers GeneralError to a wrong tag and to its own trouble alike, so a
+        failure is only blamed on the bytes once the token has shown that it still works.
+        """
+        try:
+            return bytes(
+                self._handle.decrypt(
+                    ciphertext, mechanism=Mechanism.AES_GCM, mechanism_param=_gcm(iv, aad)
+                )
+            )
+        except PKCS11Error as error:
+            self.encrypt(bytes(IV_LENGTH), b"probe", b"")
+            raise EnvelopeError("key, encryption context or bytes are not the right ones") from error
+
+
+def _gcm(iv: bytes, aad: bytes) -> GCMParams:
+    # The module takes what it is given, an empty IV too.
+    if len(iv) != IV_LENGTH:
+        raise EnvelopeError("its IV has the wrong length")
+    return GCMParams(iv, aad, TAG_LENGTH * 8)
+
+
+def _unavailable(what: str, error: Exception) -> KmsUnavailable:
+    return KmsUnavailable(reason=f"{what}: {type(error).__name__} {error}".rstrip())

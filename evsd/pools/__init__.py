@@ -1,0 +1,1 @@
+"""Pools: where the ciphertext of volumes is stored."""

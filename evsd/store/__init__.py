@@ -1,0 +1,1 @@
+"""The metadata store: tables, engine and migrations."""

@@ -1,0 +1,1 @@
+"""Volumes: their records, their life, and what is written to the pool."""
