@@ -83,7 +83,7 @@ class IamForbidden(PublishedError):
 
 class IamBadRequest(PublishedError):
     code, status = "IAM.0011", 400
-    template = "{reason}"
+    template = "bad request: {field}: {reason}"
 
 
 class IamNotFound(PublishedError):
@@ -120,7 +120,7 @@ class KmsMissing(KmsError):
 
 class KmsBadKeyId(KmsError):
     code, status = "KMS.0205", 400
-    template = "{key_id!r} is not a key id"
+    template = "{value!r} is not a key id"
     remedy_template = "a key id is 36 characters, as `evsctl key list` shows it"
 
 
@@ -180,7 +180,7 @@ class KmsProjectMismatch(KmsError):
 
 class BadAlias(KmsError):
     code, status = "KMS.1101", 400
-    template = "bad key alias {alias!r}: {reason}"
+    template = "bad key alias {value!r}: {reason}"
 
 
 class BadDescription(KmsError):
@@ -220,7 +220,7 @@ class BadMarker(KmsError):
 
 class DatakeyLengthRange(KmsError):
     code, status = "KMS.1901", 400
-    template = "datakey_length {value} is not from 8 to 8192 bits"
+    template = "datakey_length {value!r} is not from 8 to 8192 bits"
 
 
 class DatakeySpec(KmsError):
@@ -230,7 +230,7 @@ class DatakeySpec(KmsError):
 
 class DatakeyLengthMultiple(KmsError):
     code, status = "KMS.1903", 400
-    template = "datakey_length {value} is not a multiple of 8 bits"
+    template = "datakey_length {value!r} is not a multiple of 8 bits"
 
 
 class BadCiphertext(KmsError):
@@ -263,7 +263,7 @@ class VolumeIdMalformed(EvsError):
 
 class VolumeNameBad(EvsError):
     code, status = "EVS.1003", 400
-    template = "bad volume name {name!r}: {reason}"
+    template = "bad volume name {value!r}: {reason}"
 
 
 class VolumeNameTaken(VolumeNameBad):
@@ -276,14 +276,27 @@ class EvsBadRequest(EvsError):
     template = "bad request: {reason}"
 
 
+class EvsBadField(EvsBadRequest):
+    template = "bad {field} {value!r}: {reason}"
+
+
+class EvsMissing(EvsBadRequest):
+    template = "{field} is missing"
+
+
+class VolumeDescriptionBad(EvsError):
+    code, status = "EVS.1004", 400
+    template = "the volume description is longer than 255 characters"
+
+
 class EvsMalformed(EvsError):
     code, status = "EVS.5400", 400
-    template = "the request can't be read: {reason}"
+    template = "the request body can't be read: {reason}"
 
 
 class VolumeSizeBad(EvsError):
     code, status = "EVS.1010", 400
-    template = "bad volume size {size}: whole GiB from 1 to {maximum}"
+    template = "bad volume size {value!r}: whole GiB from 1 to 32768"
 
 
 class VolumeTypeUnknown(EvsError):

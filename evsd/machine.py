@@ -19,7 +19,9 @@ class StateMachine(Generic[S, E]):
 
     def __init__(self, table: Mapping[tuple[S, E], S]) -> None:
         # Keyed by text, as records hold their state; a StrEnum equals its text.
-        self._table: dict[tuple[str, str], S] = {(str(s), str(e)): to for (s, e), to in table.items()}
+        self._table: dict[tuple[str, str], S] = {
+            (str(s), str(e)): to for (s, e), to in table.items()
+        }
 
     def after(self, state: str, event: E) -> S | None:
         """The state that `event` leads to, or None where it is not allowed."""

@@ -1,0 +1,1 @@
+"""Attachments: one nbdkit process for each, supervised."""

@@ -1,0 +1,1 @@
+"""evsctl: a client of the HTTP API like any other, for people and for scripts."""

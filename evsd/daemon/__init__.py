@@ -1,0 +1,1 @@
+"""The evsd program: settings, state directory, privileges, and the life of all parts."""

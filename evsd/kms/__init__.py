@@ -2,5 +2,5 @@
 
 `process` is the program, `service` the operations, `states` the life of a key, `token` PKCS#11,
 `crypto` every cryptographic primitive, `release` how a volume's server gets its data key.
-Only `client` and `call` may be imported by other packages.
+Other packages import `client`, `call`, `context` and the digests of `crypto`.
 """

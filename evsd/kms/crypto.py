@@ -32,6 +32,8 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
+import string
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,6 +171,13 @@ def new_data_key(bits: int) -> bytes:
     return os.urandom(bits // 8)
 
 
+def new_access_key() -> tuple[str, str]:
+    """An access key id of 20 characters and its secret of 40."""
+    letters = string.ascii_uppercase + string.digits
+    access = "".join(secrets.choice(letters) for _ in range(20))
+    return access, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(40))
+
+
 def same_secret(left: str, right: str | None) -> bool:
     """Compare secrets or their digests in constant time."""
     return right is not None and hmac.compare_digest(left.encode(), right.encode())
@@ -177,5 +186,3 @@ def same_secret(left: str, right: str | None) -> bool:
 def ticket_digest(ticket: str) -> str:
     """What is stored of an attachment's ticket."""
     return hashlib.sha256(ticket.encode()).hexdigest()
-
-

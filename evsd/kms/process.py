@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,4 +125,4 @@ def _peer_pid(writer: asyncio.StreamWriter) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

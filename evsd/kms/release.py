@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 from evsd.errors import BadCiphertext, IamForbidden, PublishedError
 from evsd.kms import crypto
 from evsd.kms.call import Call
+from evsd.kms.context import encryption_context
 from evsd.kms.service import KeyService
 from evsd.processes import start_time
 from evsd.store.database import Database
 from evsd.store.tables import Attachment, Project, Volume
-from evsd.volumes.context import encryption_context
 
 REQUEST_LIMIT = 64 * 1024
 

@@ -23,27 +23,32 @@ from evsd.errors import (
     BadCiphertext,
     DatakeyCipherLength,
     DefaultKeyFixed,
+    IamNotFound,
     KeyDisabled,
     KeyNotDisabled,
     KeyNotEnabled,
     KeyNotFound,
     KeyPendingDeletion,
     NotDelegated,
+    NotSigned,
     PublishedError,
     TooManyKeys,
 )
 from evsd.iam.agencies import delegated
+from evsd.iam.signature import sign
 from evsd.kms import crypto
 from evsd.kms.call import Call
 from evsd.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.kms.token import Token, TokenKey
 from evsd.store.database import Database, utcnow
-from evsd.store.tables import Cmk, Domain, Project
+from evsd.store.tables import AccessKey, Cmk, Domain, Project
 from evsd.store.transitions import advance
 
 VOLUME_DEFAULT_ALIAS = "evs/default"
 VOLUME_KEY_BITS = 512
 KEY_QUOTA = 100
+# The service's own key, which wraps the secrets of access keys; no tenant has a CMK of this id.
+ACCESS_KEYS_ID = "00000000-0000-0000-0000-000000000001"
 
 Result = dict[str, Any]
 Context = Mapping[str, str] | str
@@ -63,6 +68,7 @@ class KeyService:
 
     def __init__(self, database: Database, token: Token, audit: AuditLog) -> None:
         self._database, self._token, self._audit = database, token, audit
+        self._secrets: dict[str, str] = {}  # opened access keys, by AK
 
     # --- the life of a key ---------------------------------------------------------------------
 
@@ -192,7 +198,9 @@ class KeyService:
         self, call: Call, key_id: str, wrapped_dek: str, context: Context
     ) -> Result:
         """Whether a volume could be attached now: delegation, key and envelope; raises if not."""
-        self.unwrap_volume_key(call, "check-volume-key", key_id, bytes.fromhex(wrapped_dek), context)
+        self.unwrap_volume_key(
+            call, "check-volume-key", key_id, bytes.fromhex(wrapped_dek), context
+        )
         return {}
 
     def unwrap_volume_key(
@@ -220,6 +228,74 @@ class KeyService:
                 session, call, VOLUME_DEFAULT_ALIAS, "default key of the volume service",
                 is_default=True,
             )  # fmt: skip
+
+    # --- access keys ---------------------------------------------------------------------------
+
+    def create_access_key(self, call: Call, roles: list[str], description: str) -> Result:
+        """A new AK/SK pair for the caller; the secret is told this once."""
+        access, secret = crypto.new_access_key()
+        with self.used(call, "create-access-key", ACCESS_KEYS_ID, {"access": access}):
+            wrapped = crypto.wrap(
+                self._access_keys_key(), ACCESS_KEYS_ID, 1, secret.encode(), {"access": access}
+            )
+            with self._database.transaction() as session:
+                record = AccessKey(
+                    access=access,
+                    domain_id=call.domain_id,
+                    user_name=call.principal,
+                    roles=roles,
+                    wrapped_secret=wrapped,
+                    description=description,
+                    created_at=utcnow(),
+                )
+                session.add(record)
+        return {**_credential(record), "secret": secret}
+
+    def list_access_keys(self, call: Call) -> Result:
+        """The caller's access keys, without their secrets."""
+        query = select(AccessKey).where(
+            AccessKey.domain_id == call.domain_id, AccessKey.user_name == call.principal
+        )
+        with self._database.reading() as session:
+            found = session.scalars(query.order_by(AccessKey.created_at))
+            return {"credentials": [_credential(record) for record in found]}
+
+    def delete_access_key(self, call: Call, access: str) -> Result:
+        """End an access key of the caller's; raises `IamNotFound`."""
+        with self.used(call, "delete-access-key", ACCESS_KEYS_ID, {"access": access}):
+            with self._database.transaction() as session:
+                record = session.get(AccessKey, access)
+                if record is None or record.user_name != call.principal:
+                    raise IamNotFound(what="access key", name=access)
+                session.delete(record)
+            self._secrets.pop(access, None)
+        return {}
+
+    def check_signature(self, call: Call, access: str, text: str, signature: str) -> Result:
+        """Who signed `text`; raises `NotSigned`. The secret stays in this process."""
+        with self._database.reading() as session:
+            record = session.get(AccessKey, access)
+        if record is None:
+            raise NotSigned(reason=f"access key {access} does not exist")
+        if not crypto.same_secret(sign(self._secret(call, record), text), signature):
+            raise NotSigned(reason="signature verification failed")
+        return {
+            "user_name": record.user_name,
+            "domain_id": record.domain_id,
+            "roles": record.roles,
+        }
+
+    def _secret(self, call: Call, record: AccessKey) -> str:
+        if record.access not in self._secrets:
+            context = {"access": record.access}
+            with self.used(call, "open-access-key", ACCESS_KEYS_ID, context):
+                envelope = crypto.parse(record.wrapped_secret)
+                secret = crypto.unwrap(self._access_keys_key(), envelope, context)
+                self._secrets[record.access] = secret.decode()
+        return self._secrets[record.access]
+
+    def _access_keys_key(self) -> TokenKey:
+        return self._token.ensure(_label(ACCESS_KEYS_ID, 1))
 
     # --- shared --------------------------------------------------------------------------------
 
@@ -295,6 +371,10 @@ OPERATIONS: dict[str, Callable[..., Result]] = {
         KeyService.decrypt_datakey,
         KeyService.create_volume_key,
         KeyService.check_volume_key,
+        KeyService.create_access_key,
+        KeyService.list_access_keys,
+        KeyService.delete_access_key,
+        KeyService.check_signature,
     )
 }
 
@@ -318,6 +398,16 @@ def _find(session: Session, call: Call, key_id: str) -> Cmk:
     if cmk is None or cmk.project_id != call.project_id:
         raise KeyNotFound(key_id=key_id)
     return cmk
+
+
+def _credential(record: AccessKey) -> Result:
+    return {
+        "access": record.access,
+        "user_id": record.user_name,
+        "status": "active",
+        "description": record.description,
+        "create_time": record.created_at.isoformat() + "Z",
+    }
 
 
 def _details(cmk: Cmk) -> Result:

@@ -42,8 +42,14 @@ def _initialise(tokens: Path, settings: TokenSettings) -> None:
     # passing ones: the real ones are set through PKCS#11 before the token holds anything.
     passing, pin = secrets.token_hex(16), secrets.token_hex(16)
     subprocess.run(  # noqa: S603
-        ["/usr/bin/softhsm2-util", "--init-token", "--free", "--label", settings.label]
-        + ["--so-pin", passing, "--pin", passing],
+        [
+            "/usr/bin/softhsm2-util",
+            "--init-token",
+            "--free",
+            f"--label={settings.label}",
+            f"--so-pin={passing}",
+            f"--pin={passing}",
+        ],
         check=True,
         capture_output=True,
     )

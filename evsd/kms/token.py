@@ -51,7 +51,10 @@ class Token:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -75,6 +78,13 @@ class Token:
             raise _unavailable("can't generate a key", error) from error
         self._handles[label] = handle
         return TokenKey(handle)
+
+    def ensure(self, label: str) -> TokenKey:
+        """The key `label`, made now if the token doesn't have it."""
+        try:
+            return TokenKey(self._find(label))
+        except NoSuchKey:
+            return self.generate(label)
 
     def key(self, label: str) -> TokenKey:
         """The key `label`, which must be there."""
@@ -128,7 +138,9 @@ class TokenKey:
             )
         except PKCS11Error as error:
             self.encrypt(bytes(IV_LENGTH), b"probe", b"")
-            raise EnvelopeError("key, encryption context or bytes are not the right ones") from error
+            raise EnvelopeError(
+                "key, encryption context or bytes are not the right ones"
+            ) from error
 
 
 def _gcm(iv: bytes, aad: bytes) -> GCMParams:

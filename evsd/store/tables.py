@@ -1,9 +1,9 @@
-"""The tables. Which process writes what: evsd-keys the keys, evsd all others."""
+"""The tables. Which process writes what: evsd-keys the keys and access keys, evsd all others."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -14,7 +14,7 @@ Id = String(64)
 class Base(DeclarativeBase):
     """Parent of all tables."""
 
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: DateTime(timezone=False),  # always UTC, as the published API prints it
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
@@ -66,13 +66,14 @@ class AgencyRole(Base):
 
 
 class AccessKey(Base):
-    """An AK/SK pair; the secret is stored sealed by the key process, never in clear."""
+    """An AK/SK pair that acts as the user who made it; the secret is wrapped by the token."""
 
     __tablename__ = "access_keys"
     access: Mapped[str] = mapped_column(String(64), primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     user_name: Mapped[str] = mapped_column(String(64))
-    sealed_secret: Mapped[bytes]
-    status: Mapped[str] = mapped_column(String(16))
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    wrapped_secret: Mapped[bytes]
     description: Mapped[str] = mapped_column(String(255), default="")
     created_at: Mapped[datetime]
 

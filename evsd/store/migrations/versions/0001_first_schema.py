@@ -1,7 +1,7 @@
 """first schema"""
 
-from alembic import op
 import sqlalchemy as sa
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -11,21 +11,26 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
-        "access_keys",
-        sa.Column("access", sa.String(length=64), nullable=False),
-        sa.Column("user_name", sa.String(length=64), nullable=False),
-        sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("description", sa.String(length=255), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("access"),
-    )
-    op.create_table(
         "domains",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "access_keys",
+        sa.Column("access", sa.String(length=64), nullable=False),
+        sa.Column("domain_id", sa.String(length=64), nullable=False),
+        sa.Column("user_name", sa.String(length=64), nullable=False),
+        sa.Column("roles", sa.JSON(), nullable=False),
+        sa.Column("wrapped_secret", sa.LargeBinary(), nullable=False),
+        sa.Column("description", sa.String(length=255), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["domain_id"],
+            ["domains.id"],
+        ),
+        sa.PrimaryKeyConstraint("access"),
     )
     op.create_table(
         "agencies",
@@ -173,4 +178,3 @@ def upgrade() -> None:
     with op.batch_alter_table("attachments", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_attachments_project_id"), ["project_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_attachments_status"), ["status"], unique=False)
-

@@ -1,0 +1,65 @@
+# evsd: see README.md. Every target can be run again.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := /usr/bin/python3
+RUN_DIR := var/run
+STAMP := $(VENV)/.installed
+
+.PHONY: help deps build run test test-fast lint format bench lock docs clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+deps: ## install the system packages that are missing, and say which and why
+	@tools/install_packages tools/packages.txt
+	@tools/guest_kernel
+
+build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
+
+$(STAMP): requirements/dev.txt pyproject.toml setup.py nbd_plugin/_datapath.pyx
+	@tools/check_python $(PYTHON)
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: ## on a fresh Debian 12: install, build, and show the main job step by step
+	@tools/install_packages tools/packages.txt
+	@$(MAKE) --no-print-directory build
+	@$(VENV)/bin/python -m tools.tour $(RUN_DIR)
+
+test: deps build lint ## everything that must hold
+	$(VENV)/bin/pytest
+
+test-fast: build ## the tests without the guest kernel
+	$(VENV)/bin/pytest --ignore tests/guest
+
+lint: build ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: build ## let ruff reformat
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: deps build ## compare the data path with its peers, as ratios
+	$(VENV)/bin/python bench/datapath.py
+
+docs: build ## make man pages, shell completion and the OpenAPI file from the code
+	$(VENV)/bin/python -m tools.generate_docs
+
+lock: build ## pin the dependencies anew
+	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements/dev.txt
+	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url pyproject.toml -c requirements/dev.txt \
+	    -o requirements/runtime.txt
+
+clean: ## detach what `make run` attached, stop its evsd, remove its state
+	@tools/stop_run $(RUN_DIR)
+
+distclean: clean ## also remove the environment and everything built
+	rm -rf $(VENV) .cache build *.egg-info nbd_plugin/*.so nbd_plugin/_datapath.c

@@ -1,0 +1,34 @@
+"""The application: all routes behind the gateway."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import evsd
+from evsd.api import cinder, evs, iam, kms
+from evsd.api.errors import gateway_body
+from evsd.api.gateway import Authenticate, Gateway
+from evsd.api.routes import Services, no_such_api
+
+
+def build_app(
+    services: Services | None = None, authenticate: Authenticate | None = None
+) -> FastAPI:
+    """The ASGI application; without services it can only describe itself (OpenAPI)."""
+    app = FastAPI(
+        title="evsd", version=evsd.__version__, openapi_url=None, docs_url=None, redoc_url=None
+    )
+    for module in (kms, evs, cinder, iam):
+        app.include_router(module.routes)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.state.services = services
+    if authenticate is not None:
+        app.add_middleware(Gateway, authenticate=authenticate)
+    return app
+
+
+async def _no_route(request: Request, _error: Exception) -> JSONResponse:
+    error = no_such_api(request)
+    return JSONResponse(gateway_body(error, request.state.request_id), error.status)

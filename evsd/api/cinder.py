@@ -1,0 +1,169 @@
+"""Cinder v3 attachments: how a host gets a volume. `connection_info` carries an NBD unix socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import Response
+from fastapi.routing import APIRouter
+from pydantic import Field
+
+from evsd.api import errors
+from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
+from evsd.attach.service import NewAttachment
+from evsd.attach.states import SERVING
+from evsd.errors import EvsBadRequest
+from evsd.iam.policy import Permission
+from evsd.store.tables import Attachment
+
+Connector = dict[str, Any]
+
+
+class WantedAttachment(Model):
+    """Create: an empty connector only reserves."""
+
+    volume_uuid: Annotated[str, Field(max_length=64)]
+    connector: Connector | None = None
+    instance_uuid: Annotated[str, Field(max_length=64)] | None = None
+    mode: Literal["rw", "ro"] | None = None
+
+
+class CreateAttachmentBody(Model):
+    """Create."""
+
+    attachment: WantedAttachment
+
+
+class AttachmentUpdate(Model):
+    """Update: the host that takes the volume, or what it made of it."""
+
+    connector: Connector
+
+
+class UpdateAttachmentBody(Model):
+    """Update."""
+
+    attachment: AttachmentUpdate
+
+
+class AttachmentView(Model):
+    """An attachment as Cinder shows it."""
+
+    id: str
+    volume_id: str
+    instance: str | None
+    status: str
+    attach_mode: str
+    attached_at: str | None
+    detached_at: str | None = None
+    connector: Connector
+    connection_info: dict[str, Any]
+
+
+class AttachmentResponse(Model):
+    """Of create, update and show."""
+
+    attachment: AttachmentView
+
+
+class AttachmentsResponse(Model):
+    """Of list and delete."""
+
+    attachments: list[AttachmentView]
+
+
+routes: APIRouter = router(errors.CINDER, "Cinder")
+BASE = "/v3/{project_id}/attachments"
+
+
+@routes.post(BASE, **needs(Permission.VOLUME_ATTACH))
+def create_attachment(
+    body: CreateAttachmentBody, call: Caller, services: UsesServices
+) -> AttachmentResponse:
+    """Reserve a volume, or attach it when a connector is given."""
+    wanted = body.attachment
+    attachment = services.attachments.create(
+        call,
+        NewAttachment(
+            volume_id=wanted.volume_uuid,
+            connector=wanted.connector or {},
+            mode=wanted.mode or "rw",
+            instance=wanted.instance_uuid,
+        ),
+    )
+    return AttachmentResponse(attachment=_view(services, attachment))
+
+
+@routes.get(BASE, **needs(Permission.ATTACHMENT_SHOW))
+@routes.get(f"{BASE}/detail", **needs(Permission.ATTACHMENT_SHOW))
+def list_attachments(call: Caller, services: UsesServices) -> AttachmentsResponse:
+    """The project's attachments."""
+    found = services.attachments.list_all(call.project_id)
+    return AttachmentsResponse(attachments=[_view(services, a) for a in found])
+
+
+@routes.get(f"{BASE}/{{attachment_id}}", **needs(Permission.ATTACHMENT_SHOW))
+def show_attachment(attachment_id: str, call: Caller, services: UsesServices) -> AttachmentResponse:
+    """One attachment."""
+    attachment = services.attachments.show(call.project_id, attachment_id)
+    return AttachmentResponse(attachment=_view(services, attachment))
+
+
+@routes.put(f"{BASE}/{{attachment_id}}", **needs(Permission.VOLUME_ATTACH))
+def update_attachment(
+    attachment_id: str, body: UpdateAttachmentBody, call: Caller, services: UsesServices
+) -> AttachmentResponse:
+    """Attach a reserved volume, or note the device of an attached one."""
+    attachment = services.attachments.serve(call, attachment_id, body.attachment.connector)
+    return AttachmentResponse(attachment=_view(services, attachment))
+
+
+@routes.post(f"{BASE}/{{attachment_id}}/action", status_code=204, **needs(Permission.VOLUME_ATTACH))
+def act_on_attachment(
+    attachment_id: str, body: dict[str, Any], call: Caller, services: UsesServices
+) -> Response:
+    """Complete: the host has its device."""
+    if list(body) != ["os-complete"]:
+        raise EvsBadRequest(reason="the only action on an attachment is os-complete")
+    services.attachments.complete(call, attachment_id)
+    return Response(status_code=204)
+
+
+@routes.delete(f"{BASE}/{{attachment_id}}", **needs(Permission.VOLUME_DETACH))
+def delete_attachment(
+    attachment_id: str, call: Caller, services: UsesServices
+) -> AttachmentsResponse:
+    """Detach: the server flushes, wipes its key and ends."""
+    volume_id = services.attachments.show(call.project_id, attachment_id).volume_id
+    services.attachments.detach(call, attachment_id)
+    left = services.attachments.list_all(call.project_id, volume_id)
+    return AttachmentsResponse(attachments=[_view(services, a) for a in left])
+
+
+def _view(services: Services, attachment: Attachment) -> AttachmentView:
+    serving = attachment.status in SERVING
+    socket = services.attachments.socket_path(attachment.id)
+    return AttachmentView(
+        id=attachment.id,
+        volume_id=attachment.volume_id,
+        instance=attachment.instance,
+        status=attachment.status,
+        attach_mode=attachment.mode,
+        attached_at=attachment.attached_at.isoformat() if attachment.attached_at else None,
+        connector=attachment.connector,
+        connection_info=_connection(socket, attachment) if serving else {},
+    )
+
+
+def _connection(socket: Path, attachment: Attachment) -> dict[str, Any]:
+    return {
+        "driver_volume_type": "nbd",
+        "data": {
+            "transport": "unix",
+            "socket": str(socket),
+            "uri": f"nbd+unix:///?socket={socket}",
+            "access_mode": attachment.mode,
+            "encrypted": True,
+        },
+    }

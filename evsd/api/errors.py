@@ -1,0 +1,145 @@
+"""How each service draws an error, and which published code a bad field has.
+
+The errors themselves are in `evsd.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from evsd import errors as e
+from evsd.errors import PublishedError
+
+Body = Callable[[PublishedError], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One service's way to answer errors.
+
+    `fields` maps a request field to the error it has when it is malformed; `malformed` is for a
+    body that isn't JSON, `missing` for a field that isn't there, `invalid` for all other fields.
+    """
+
+    body: Body
+    malformed: type[PublishedError]
+    missing: type[PublishedError]
+    invalid: type[PublishedError]
+    too_long: type[PublishedError]
+    forbidden: type[PublishedError]
+    foreign_project: type[PublishedError]
+    fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
+
+    def respond(self, error: PublishedError, request_id: str) -> JSONResponse:
+        """The error as this service publishes it; the gateway's own are the same everywhere."""
+        gateway = isinstance(error, e.NotSigned | e.NoSuchApi)
+        body = gateway_body(error, request_id) if gateway else self.body(error)
+        return JSONResponse(body, error.status)
+
+    def of_validation(self, failed: RequestValidationError) -> PublishedError:
+        """The published error of the first thing that is wrong with a request."""
+        first = failed.errors()[0]
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "json_invalid":
+            return self.malformed(reason=first.get("ctx", {}).get("error", reason))
+        names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
+        name = next((n for n in reversed(names) if n in self.fields), ".".join(names) or "body")
+        if first["type"] == "missing" and name not in self.fields:
+            return self.missing(field=name)
+        value = None if first["type"] == "missing" else _shorten(first["input"])
+        return self.fields.get(name, self.invalid)(field=name, value=value, reason=reason)
+
+
+def _shorten(value: object) -> object:
+    text = str(value)
+    return value if len(text) <= 64 else text[:61] + "..."
+
+
+def gateway_body(error: PublishedError, request_id: str) -> dict[str, Any]:
+    """The API gateway's own errors."""
+    return {"error_code": error.code, "error_msg": error.text, "request_id": request_id}
+
+
+def _kms_body(error: PublishedError) -> dict[str, Any]:
+    return {"error": {"error_code": error.code, "error_msg": error.text}}
+
+
+def _evs_body(error: PublishedError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": error.text}}
+
+
+def _iam_body(error: PublishedError) -> dict[str, Any]:
+    return {"error_code": error.code, "error_msg": error.text}
+
+
+def _cinder_body(error: PublishedError) -> dict[str, Any]:
+    # cinderclient reads code and message; the published code is for our own client.
+    name = {401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 503: "serviceUnavailable"}
+    kind = name.get(error.status, "badRequest" if error.status < 500 else "computeFault")
+    return {kind: {"code": error.status, "message": error.text, "error_code": error.code}}
+
+
+KMS = Style(
+    body=_kms_body,
+    malformed=e.KmsBadJson,
+    missing=e.KmsMissing,
+    invalid=e.KmsBadParameter,
+    too_long=e.KmsTooLong,
+    forbidden=e.KmsForbidden,
+    foreign_project=e.KmsProjectMismatch,
+    fields={
+        "key_id": e.KmsBadKeyId,
+        "key_alias": e.BadAlias,
+        "key_description": e.BadDescription,
+        "limit": e.BadLimit,
+        "marker": e.BadMarker,
+        "encryption_context": e.BadEncryptionContext,
+        "additional_authenticated_data": e.BadEncryptionContext,
+        "datakey_length": e.DatakeyLengthRange,
+        "cipher_text": e.BadCiphertext,
+        "datakey_cipher_length": e.DatakeyCipherLength,
+    },
+)
+EVS = Style(
+    body=_evs_body,
+    malformed=e.EvsMalformed,
+    missing=e.EvsMissing,
+    invalid=e.EvsBadField,
+    too_long=e.EvsMalformed,
+    forbidden=e.EvsForbidden,
+    foreign_project=e.EvsProjectMismatch,
+    fields={
+        "size": e.VolumeSizeBad,
+        "name": e.VolumeNameBad,
+        "description": e.VolumeDescriptionBad,
+        "volume_type": e.VolumeTypeUnknown,
+        "limit": e.EvsBadLimit,
+        "offset": e.EvsBadLimit,
+        "volume_id": e.VolumeIdMalformed,
+        "__system__cmkid": e.VolumeEncryptionBad,
+        "__system__encrypted": e.VolumeEncryptionBad,
+    },
+)
+CINDER = Style(
+    body=_cinder_body,
+    malformed=e.EvsMalformed,
+    missing=e.EvsMissing,
+    invalid=e.EvsBadField,
+    too_long=e.EvsMalformed,
+    forbidden=e.EvsForbidden,
+    foreign_project=e.EvsProjectMismatch,
+)
+IAM = Style(
+    body=_iam_body,
+    malformed=e.IamBadRequest,
+    missing=e.IamBadRequest,
+    invalid=e.IamBadRequest,
+    too_long=e.IamBadRequest,
+    forbidden=e.IamForbidden,
+    foreign_project=e.IamForbidden,
+)

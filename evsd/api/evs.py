@@ -1,0 +1,287 @@
+"""EVS API: volumes and jobs, on the published paths."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+from fastapi.routing import APIRouter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+
+from evsd.api import errors
+from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
+from evsd.errors import EvsBadRequest, VolumeEncryptionBad
+from evsd.iam.policy import Permission
+from evsd.kms.call import Call
+from evsd.store.tables import Attachment, Volume
+from evsd.volumes.service import MAX_SIZE_GIB, NewVolume
+
+ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
+VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
+_KEY_ID = re.compile(r"[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}\Z")
+
+
+def _whole_gib(value: object) -> object:
+    """Decimals are truncated, as published; text and true are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("not a number")
+    return int(value)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has unprintable characters")
+    return value
+
+
+def _known_type(value: str) -> str:
+    if value not in VOLUME_TYPES:
+        raise ValueError(f"one of {', '.join(sorted(VOLUME_TYPES))}")
+    return value
+
+
+class WantedVolume(Model):
+    """What create asks for."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
+    size: Annotated[int, BeforeValidator(_whole_gib), Field(ge=1, le=MAX_SIZE_GIB)]
+    volume_type: Annotated[str, AfterValidator(_known_type)] = "SSD"
+    availability_zone: Annotated[str, Field(min_length=1, max_length=64)] = "local"
+    description: Annotated[str, Field(max_length=255)] | None = None
+    metadata: dict[str, str] | None = None
+    tags: dict[str, str] | None = None
+    count: int = 1
+    snapshot_id: str | None = None
+    image_ref: Annotated[str | None, Field(alias="imageRef")] = None
+    backup_id: str | None = None
+    multiattach: bool = False
+
+
+class CreateVolumeBody(Model):
+    """Create."""
+
+    volume: WantedVolume
+
+
+class JobAnswer(Model):
+    """Of create and delete: poll the job."""
+
+    job_id: str
+
+
+class AttachmentOfVolume(Model):
+    """How a volume shows its attachment."""
+
+    attachment_id: str
+    id: str
+    volume_id: str
+    server_id: str
+    device: str
+    host_name: str
+    attached_at: str
+
+
+class VolumeView(Model):
+    """A volume as published."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: str
+    name: str
+    description: str
+    status: str
+    size: int
+    volume_type: str
+    availability_zone: str
+    metadata: dict[str, str]
+    tags: dict[str, str]
+    attachments: list[AttachmentOfVolume]
+    encrypted: bool = True
+    bootable: str = "false"
+    shareable: str = "false"
+    multiattach: bool = False
+    snapshot_id: str | None = None
+    source_volid: str | None = None
+    user_id: str
+    tenant_id: Annotated[str, Field(alias="os-vol-tenant-attr:tenant_id")]
+    links: list[dict[str, str]]
+    created_at: str
+    updated_at: str
+    service_type: str = "EVS"
+    wwn: str
+    enterprise_project_id: str = "0"
+
+
+class ShowVolumeResponse(Model):
+    """Of show."""
+
+    volume: VolumeView
+
+
+class ListVolumesResponse(Model):
+    """Of list."""
+
+    count: int
+    volumes: list[VolumeView]
+    volumes_links: list[dict[str, str]]
+
+
+class JobEntities(Model):
+    """What a job is about."""
+
+    volume_id: str
+    volume_type: str
+    size: int
+    name: str
+
+
+class ShowJobResponse(Model):
+    """Of show job."""
+
+    job_id: str
+    job_type: str
+    status: str
+    begin_time: str
+    end_time: str | None
+    entities: JobEntities
+    error_code: str | None
+    fail_reason: str | None
+
+
+routes: APIRouter = router(errors.EVS, "EVS")
+
+
+@routes.post("/v2/{project_id}/cloudvolumes", **needs(Permission.VOLUME_CREATE))
+@routes.post("/v2.1/{project_id}/cloudvolumes", **needs(Permission.VOLUME_CREATE))
+def create_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) -> JobAnswer:
+    """Make an encrypted volume; without encryption fields under the project's default key."""
+    job = services.volumes.create(call, _wanted(body.volume))
+    return JobAnswer(job_id=job.id)
+
+
+@routes.get("/v2/{project_id}/cloudvolumes/detail", **needs(Permission.VOLUME_LIST))
+def list_volumes(
+    call: Caller,
+    services: UsesServices,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    name: str | None = None,
+    status: str | None = None,
+    id: str | None = None,  # noqa: A002 - the published parameter
+) -> ListVolumesResponse:
+    """One page of the project's volumes, newest first."""
+    volumes, total = services.volumes.list_page(
+        call.project_id, limit, offset, name=name, status=status, id=id
+    )
+    attached = defaultdict(list)
+    for attachment in services.attachments.list_all(call.project_id):
+        attached[attachment.volume_id].append(attachment)
+    views = [_view(volume, attached[volume.id]) for volume in volumes]
+    return ListVolumesResponse(count=total, volumes=views, volumes_links=[])
+
+
+@routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))
+def show_volume(volume_id: str, call: Caller, services: UsesServices) -> ShowVolumeResponse:
+    """One volume."""
+    return ShowVolumeResponse(volume=_show(call, services, volume_id))
+
+
+@routes.delete("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_DELETE))
+def delete_volume(volume_id: str, call: Caller, services: UsesServices) -> JobAnswer:
+    """Destroy a volume and the wrapped key with it."""
+    return JobAnswer(job_id=services.volumes.delete(call.project_id, volume_id).id)
+
+
+@routes.get("/v1/{project_id}/jobs/{job_id}", **needs(Permission.JOB_SHOW))
+def show_job(job_id: str, call: Caller, services: UsesServices) -> ShowJobResponse:
+    """How a create or delete went."""
+    job = services.volumes.job(call.project_id, job_id)
+    return ShowJobResponse(
+        job_id=job.id,
+        job_type=job.type,
+        status=job.status,
+        begin_time=_job_time(job.begin_at),
+        end_time=_job_time(job.end_at) if job.end_at else None,
+        entities=JobEntities(**job.entities),
+        error_code=job.error_code,
+        fail_reason=job.fail_reason,
+    )
+
+
+def _wanted(volume: WantedVolume) -> NewVolume:
+    unsupported = {
+        "count": volume.count != 1,
+        "snapshot_id": volume.snapshot_id is not None,
+        "imageRef": volume.image_ref is not None,
+        "backup_id": volume.backup_id is not None,
+        "multiattach": volume.multiattach,
+    }
+    refused = [name for name, given in unsupported.items() if given]
+    if refused:
+        raise EvsBadRequest(reason=f"{', '.join(refused)} is not supported by this version of evsd")
+    metadata = dict(volume.metadata or {})
+    if metadata.pop(ENCRYPTED, "1") != "1":
+        raise VolumeEncryptionBad(reason=f'{ENCRYPTED} can only be "1"')
+    cmk_id = metadata.pop(CMK_ID, None)
+    if cmk_id is not None and not _KEY_ID.match(cmk_id):
+        raise VolumeEncryptionBad(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
+    return NewVolume(
+        name=volume.name,
+        size_gib=volume.size,
+        description=volume.description or "",
+        volume_type=volume.volume_type,
+        availability_zone=volume.availability_zone,
+        cmk_id=cmk_id,
+        metadata=metadata,
+        tags=volume.tags or {},
+    )
+
+
+def _show(call: Call, services: Services, volume_id: str) -> VolumeView:
+    volume = services.volumes.show(call.project_id, volume_id)
+    return _view(volume, services.attachments.list_all(call.project_id, volume.id))
+
+
+def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
+    return VolumeView(
+        id=volume.id,
+        name=volume.name,
+        description=volume.description,
+        status=volume.status,
+        size=volume.size_gib,
+        volume_type=volume.volume_type,
+        availability_zone=volume.availability_zone,
+        metadata={**volume.extra_metadata, ENCRYPTED: "1", CMK_ID: volume.cmk_id},
+        tags=volume.tags,
+        attachments=[_attachment(a) for a in attachments],
+        user_id=volume.user_name,
+        tenant_id=volume.project_id,
+        links=[{"rel": "self", "href": f"/v2/{volume.project_id}/cloudvolumes/{volume.id}"}],
+        created_at=_volume_time(volume.created_at),
+        updated_at=_volume_time(volume.updated_at),
+        wwn=volume.id.replace("-", ""),
+    )
+
+
+def _attachment(attachment: Attachment) -> AttachmentOfVolume:
+    return AttachmentOfVolume(
+        attachment_id=attachment.id,
+        id=attachment.volume_id,
+        volume_id=attachment.volume_id,
+        server_id=attachment.instance or "",
+        device=str(attachment.connector.get("mountpoint") or ""),
+        host_name=str(attachment.connector.get("host") or ""),
+        attached_at=_volume_time(attachment.attached_at) if attachment.attached_at else "",
+    )
+
+
+def _volume_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def _job_time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds") + "Z"

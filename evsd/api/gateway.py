@@ -1,0 +1,125 @@
+"""The door: a request id, a limit to the body, and the caller's identity, for every request."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evsd.api.authentication import SignedRequest
+from evsd.api.errors import gateway_body
+from evsd.errors import PublishedError
+from evsd.iam.principals import Principal
+
+BODY_LIMIT = 512 * 1024
+
+log = structlog.get_logger()
+
+
+class BodyTooLong(PublishedError):
+    """Longer than any request of the published API."""
+
+    code, status = "APIGW.0201", 413
+    template = "the request body is longer than {limit} bytes"
+
+
+Authenticate = Callable[[SignedRequest], Principal]
+
+
+class Gateway:
+    """ASGI middleware in front of every route."""
+
+    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
+        self._app, self._authenticate = app, authenticate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request in, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, started = uuid.uuid4().hex, time.monotonic()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        scope["state"]["request_id"] = request_id
+        respond = _Responder(send, request_id)
+        try:
+            body = await _read_body(receive)
+            scope["state"]["principal"] = await run_in_threadpool(
+                self._authenticate, _signed(scope, body)
+            )
+        except PublishedError as error:
+            response = JSONResponse(gateway_body(error, request_id), error.status)
+            await response(scope, receive, respond)
+        else:
+            await self._app(scope, _replay(body, receive), respond)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=respond.status,
+            ms=round((time.monotonic() - started) * 1000, 1),
+        )
+        structlog.contextvars.clear_contextvars()
+
+
+class _Responder:
+    """Adds the request id to the answer and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id = send, request_id
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [
+                *message.get("headers", []),
+                (b"x-request-id", self._request_id.encode()),
+            ]
+        await self._send(message)
+
+
+async def _read_body(receive: Receive) -> bytes:
+    chunks, length = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        chunks.append(message.get("body", b""))
+        length += len(chunks[-1])
+        if length > BODY_LIMIT:
+            raise BodyTooLong(limit=BODY_LIMIT)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _signed(scope: Scope, body: bytes) -> SignedRequest:
+    state: dict[str, Any] = scope["state"]
+    return SignedRequest(
+        method=scope["method"],
+        path=scope.get("raw_path") or scope["path"].encode(),
+        query=scope["query_string"],
+        headers=scope["headers"],
+        body=body,
+        peer_uid=state.get("peer_uid"),
+        peer_address=scope["client"][0] if scope.get("client") else "",
+        request_id=state["request_id"],
+    )

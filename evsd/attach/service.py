@@ -1,0 +1,317 @@
+"""Attaching and detaching volumes, and what becomes of their servers.
+
+The record is the journal: it says `starting` before a server is started and `detaching` before
+one is stopped. `recover` brings every record and every process back together at start: servers
+that still run are adopted, interrupted starts and stops are finished.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evsd.attach.server import (
+    ServerFailed,
+    ServerProcess,
+    ServerSettings,
+    WaitingServer,
+    new_ticket,
+)
+from evsd.attach.states import ATTACHMENT_STATES, SERVING, AttachmentEvent, AttachmentStatus
+from evsd.attach.watcher import Watcher
+from evsd.errors import (
+    AttachFailed,
+    AttachmentNotFound,
+    EvsBadRequest,
+    KeyNotFound,
+    KeyUnusable,
+    PublishedError,
+    VolumeKeyNotEnabled,
+    VolumeNotAttachable,
+)
+from evsd.kms.call import Call
+from evsd.kms.client import KeyProcess
+from evsd.kms.context import encryption_context
+from evsd.kms.crypto import ticket_digest
+from evsd.pools.file import FilePool
+from evsd.store.database import Database, utcnow
+from evsd.store.tables import Attachment, Volume
+from evsd.store.transitions import advance
+from evsd.volumes.service import find as find_volume
+from evsd.volumes.states import VOLUME_STATES, VolumeEvent
+
+# A server that dies is started again, but not for ever: one that can't live needs a person.
+RESTARTS, RESTART_WINDOW_S = 5, 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """What a caller asks for. Without `connector` the volume is only reserved."""
+
+    volume_id: str
+    connector: dict[str, Any]
+    mode: str = "rw"
+    instance: str | None = None
+
+
+class AttachmentService:
+    """The attachments of all projects and the server processes behind them."""
+
+    def __init__(
+        self, database: Database, keys: KeyProcess, pool: FilePool, directory: Path
+    ) -> None:
+        self._database, self._keys, self._pool = database, keys, pool
+        self._directory = directory
+        self._watcher = Watcher(self._server_ended)
+        self._restarts: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    def __enter__(self) -> Self:
+        self._watcher.__enter__()
+        self._recover()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Stop watching; the servers go on, the next run of evsd adopts them."""
+        self._watcher.__exit__(kind, error, tb)
+
+    def socket_path(self, attachment_id: str) -> Path:
+        """The unix socket on which the attachment's volume is served."""
+        return self._directory / f"{attachment_id}.sock"
+
+    # --- the life of an attachment -------------------------------------------------------------
+
+    def create(self, call: Call, wanted: NewAttachment) -> Attachment:
+        """Reserve the volume, or attach it where a connector is given.
+
+        Raises `VolumeNotFound`, `VolumeNotAttachable`, `NotDelegated`, `VolumeKeyNotEnabled`,
+        `AttachFailed`; the volume is then as it was before.
+        """
+        with self._database.reading() as session:
+            self._check_key(call, find_volume(session, call.project_id, wanted.volume_id))
+        with self._database.transaction() as session:
+            volume = find_volume(session, call.project_id, wanted.volume_id)
+            if not advance(session, volume, VOLUME_STATES, VolumeEvent.RESERVE):
+                raise VolumeNotAttachable(name=volume.name, status=volume.status)
+            attachment = Attachment(
+                id=str(uuid.uuid4()),
+                project_id=call.project_id,
+                volume_id=volume.id,
+                status=AttachmentStatus.RESERVED,
+                mode=wanted.mode,
+                instance=wanted.instance,
+                connector={},
+                created_at=utcnow(),
+            )
+            session.add(attachment)
+        if not wanted.connector:
+            return attachment
+        try:
+            return self.serve(call, attachment.id, wanted.connector)
+        except AttachFailed:
+            raise
+        except PublishedError:
+            self._end(attachment)
+            raise
+
+    def serve(self, call: Call, attachment_id: str, connector: dict[str, Any]) -> Attachment:
+        """Start the server of a reserved volume, or note another connector of a served one."""
+        with self._database.reading() as session:
+            attachment = find(session, call.project_id, attachment_id)
+            volume = session.get_one(Volume, attachment.volume_id)
+        if attachment.status in SERVING:
+            return self._note_connector(attachment_id, connector)
+        self._check_key(call, volume)
+        with self._database.transaction() as session:
+            attachment = find(session, call.project_id, attachment_id)
+            event = AttachmentEvent.SERVE
+            if not advance(session, attachment, ATTACHMENT_STATES, event, connector=connector):
+                raise VolumeNotAttachable(name=volume.name, status=attachment.status)
+            volume = session.get_one(Volume, attachment.volume_id)
+            advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH)
+        try:
+            self._start_server(attachment)
+        except ServerFailed as error:
+            log.error("server did not start", attachment=attachment_id, reason=str(error))
+            self._end(attachment)
+            raise AttachFailed(name=volume.name, reason=error) from error
+        with self._database.transaction() as session:
+            attachment = find(session, call.project_id, attachment_id)
+            advance(
+                session,
+                attachment,
+                ATTACHMENT_STATES,
+                AttachmentEvent.SERVED,
+                attached_at=utcnow(),
+            )
+        return attachment
+
+    def _note_connector(self, attachment_id: str, connector: dict[str, Any]) -> Attachment:
+        with self._database.transaction() as session:
+            attachment = session.get_one(Attachment, attachment_id)
+            attachment.connector = connector
+        return attachment
+
+    def complete(self, call: Call, attachment_id: str) -> None:
+        """The client has its device: the volume is in use. Saying so twice is no error."""
+        with self._database.transaction() as session:
+            attachment = find(session, call.project_id, attachment_id)
+            volume = session.get_one(Volume, attachment.volume_id)
+            if attachment.status == AttachmentStatus.ATTACHED:
+                return
+            if not advance(session, attachment, ATTACHMENT_STATES, AttachmentEvent.COMPLETE):
+                raise VolumeNotAttachable(name=volume.name, status=volume.status)
+            advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACHED)
+
+    def detach(self, call: Call, attachment_id: str) -> None:
+        """End the server, when it has flushed, and make the volume available."""
+        with self._database.transaction() as session:
+            attachment = find(session, call.project_id, attachment_id)
+            if not advance(session, attachment, ATTACHMENT_STATES, AttachmentEvent.DETACH):
+                raise EvsBadRequest(reason=f"attachment {attachment_id} is {attachment.status}")
+            volume = session.get_one(Volume, attachment.volume_id)
+            advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
+        self._end(attachment)
+
+    def show(self, project_id: str, attachment_id: str) -> Attachment:
+        """One attachment; raises `AttachmentNotFound`, for a foreign project's too."""
+        with self._database.reading() as session:
+            return find(session, project_id, attachment_id)
+
+    def list_all(self, project_id: str, volume_id: str | None = None) -> list[Attachment]:
+        """A project's attachments, oldest first; those of one volume if asked."""
+        query = select(Attachment).where(Attachment.project_id == project_id)
+        if volume_id is not None:
+            query = query.where(Attachment.volume_id == volume_id)
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(Attachment.created_at)))
+
+    # --- servers -------------------------------------------------------------------------------
+
+    def _check_key(self, call: Call, volume: Volume) -> None:
+        """Refuse now what the server would be refused when its first client comes."""
+        try:
+            self._keys.call(
+                "check_volume_key",
+                call,
+                key_id=volume.cmk_id,
+                wrapped_dek=volume.wrapped_dek.hex(),
+                context=encryption_context(volume.project_id, volume.id),
+            )
+        except (KeyUnusable, KeyNotFound) as error:
+            raise VolumeKeyNotEnabled(
+                reason=f"volume {volume.name} can't be attached: {error.text}"
+            ) from error
+
+    def _start_server(self, attachment: Attachment) -> None:
+        settings = ServerSettings(
+            attachment_id=attachment.id,
+            volume_file=self._pool.path(attachment.volume_id),
+            socket=self.socket_path(attachment.id),
+            log=self._log_path(attachment.id),
+            release_socket=self._keys.release_socket,
+            read_only=attachment.mode == "ro",
+        )
+        ticket = new_ticket()
+        server = WaitingServer(settings)
+        try:
+            with self._database.transaction() as session:
+                record = session.get_one(Attachment, attachment.id)
+                record.server_pid = server.process.pid
+                record.server_start = server.process.started
+                record.ticket_sha256 = ticket_digest(ticket)
+            server.release(ticket)
+        finally:
+            server.close()
+        self._watcher.watch(attachment.id, server.process)
+        log.info("server started", attachment=attachment.id, pid=server.process.pid)
+
+    def _server_ended(self, attachment_id: str, process: ServerProcess) -> None:
+        """Start a server again that nobody asked to end."""
+        with self._database.reading() as session:
+            attachment = session.get(Attachment, attachment_id)
+        if (
+            attachment is None
+            or attachment.status not in SERVING
+            or _process(attachment) != process
+        ):
+            return
+        log.error("server died", attachment=attachment_id, pid=process.pid)
+        if not self._may_restart(attachment_id):
+            log.error("server dies again and again, left as it is", attachment=attachment_id)
+            return
+        try:
+            self._start_server(attachment)
+        except ServerFailed as error:
+            log.error("server did not start", attachment=attachment_id, reason=str(error))
+
+    def _may_restart(self, attachment_id: str) -> bool:
+        now, times = time.monotonic(), self._restarts[attachment_id]
+        while times and times[0] < now - RESTART_WINDOW_S:
+            times.popleft()
+        times.append(now)
+        return len(times) <= RESTARTS
+
+    def _end(self, attachment: Attachment) -> None:
+        """Stop the server and forget the attachment: of a detach, or of a start that failed."""
+        with self._database.reading() as session:
+            process = _process(session.get_one(Attachment, attachment.id))
+        if process is not None:
+            process.stop()
+        self.socket_path(attachment.id).unlink(missing_ok=True)
+        self._log_path(attachment.id).unlink(missing_ok=True)
+        self._restarts.pop(attachment.id, None)
+        with self._database.transaction() as session:
+            session.delete(session.get_one(Attachment, attachment.id))
+            volume = session.get_one(Volume, attachment.volume_id)
+            if not advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED):
+                advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH_FAILED)
+
+    def _recover(self) -> None:
+        with self._database.reading() as session:
+            attachments = list(session.scalars(select(Attachment)))
+        for attachment in attachments:
+            if attachment.status in (AttachmentStatus.STARTING, AttachmentStatus.DETACHING):
+                log.warning("unfinished", attachment=attachment.id, status=attachment.status)
+                self._end(attachment)
+            elif attachment.status in SERVING:
+                self._adopt(attachment)
+
+    def _adopt(self, attachment: Attachment) -> None:
+        process = _process(attachment)
+        if process is not None and process.running:
+            self._watcher.watch(attachment.id, process)
+        elif process is not None:
+            self._server_ended(attachment.id, process)
+
+    def _log_path(self, attachment_id: str) -> Path:
+        return self._directory / f"{attachment_id}.log"
+
+
+def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
+    """The attachment's record in this session; a foreign one looks like a missing one."""
+    attachment = session.get(Attachment, attachment_id)
+    if attachment is None or attachment.project_id != project_id:
+        raise AttachmentNotFound(name=attachment_id)
+    return attachment
+
+
+def _process(attachment: Attachment) -> ServerProcess | None:
+    if attachment.server_pid is None or attachment.server_start is None:
+        return None
+    return ServerProcess(attachment.server_pid, attachment.server_start)

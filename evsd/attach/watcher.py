@@ -1,0 +1,79 @@
+"""Notices when a server process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from evsd.attach.server import ServerProcess
+
+log = structlog.get_logger()
+
+
+class Watcher:
+    """One thread that waits on the pidfds of all servers, children of this evsd or of its last run.
+
+    `on_exit(attachment_id, process)` is called on that thread, once for each process that ends.
+    """
+
+    def __init__(self, on_exit: Callable[[str, ServerProcess], None]) -> None:
+        self._on_exit = on_exit
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="server-watcher", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stopping = True
+        os.write(self._wake_writer, b"x")
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            os.close(int(key.fd))
+        os.close(self._wake_writer)
+        self._selector.close()
+
+    def watch(self, attachment_id: str, process: ServerProcess) -> None:
+        """Watch a running server; one that is gone already is reported at once."""
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self._on_exit(attachment_id, process)
+            return
+        with self._lock:
+            self._selector.register(pidfd, selectors.EVENT_READ, (attachment_id, process))
+
+    def _run(self) -> None:
+        while not self._stopping:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._ended(int(key.fd), *key.data)
+
+    def _ended(self, pidfd: int, attachment_id: str, process: ServerProcess) -> None:
+        with self._lock:
+            self._selector.unregister(pidfd)
+        with contextlib.suppress(ChildProcessError):  # one that the last evsd started
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+        try:
+            self._on_exit(attachment_id, process)
+        except Exception:
+            # This thread must live as long as evsd: every other server depends on it.
+            log.exception("a server's end was not dealt with", attachment=attachment_id)

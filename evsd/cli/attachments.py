@@ -1,0 +1,125 @@
+"""evsctl attach and detach: the API's attachment, and this host's device on top of it."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evsd import connector
+from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.output import Session, output_option, pass_session
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--transport",
+    type=click.Choice(["auto", "kernel", "fuse", "uri"]),
+    default="auto",
+    show_default=True,
+    help="kernel: /dev/nbdN; fuse: /dev/loopN without the nbd module; uri: no device; "
+    "auto: the first of these that this host can do.",
+)
+@click.option("--read-only", is_flag=True, help="Refuse every write.")
+@output_option
+@pass_session
+def attach(session: Session, name: str, transport: str, read_only: bool) -> None:
+    """Attach a volume to this host; prints its device, or its NBD URI."""
+    api = session.api
+    volume = api.volume(name)["volume"]
+    if transport == "auto":
+        transport = connector.best_transport() or "uri"
+    wanted = {
+        "volume_uuid": volume["id"],
+        "connector": _this_host(transport, ""),
+        "mode": "ro" if read_only else "rw",
+    }
+    attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
+    try:
+        device = _connect(transport, attachment, read_only=read_only)
+        update = {"attachment": {"connector": _this_host(transport, device)}}
+        answer = api.attachment("PUT", attachment["id"], update)
+        api.attachment("POST", f"{attachment['id']}/action", {"os-complete": None})
+        answer = api.attachment("GET", attachment["id"])
+    except BaseException:  # Ctrl-C too: no half-made attachment is left behind
+        _disconnect(attachment["id"])
+        api.attachment("DELETE", attachment["id"])
+        raise
+    uri = answer["attachment"]["connection_info"]["data"]["uri"]
+    session.show(answer, lambda: device or str(uri))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also when another host has the device.")
+@output_option
+@pass_session
+def detach(session: Session, name: str, force: bool) -> None:
+    """Detach a volume; refused while its device is mounted or open."""
+    api = session.api
+    volume = api.volume(name)["volume"]
+    attachments = volume["attachments"]
+    if not attachments:
+        raise Refused("", f"volume {volume['name']} is {volume['status']}, not attached", "")
+    attachment = attachments[0]
+    elsewhere = attachment["device"] and attachment["host_name"] != socket.gethostname()
+    if elsewhere and not force:
+        raise UsageProblem(
+            f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
+            "or say --force if that host is gone"
+        )
+    _disconnect(attachment["attachment_id"])
+    answer = api.attachment("DELETE", attachment["attachment_id"])
+    session.show(answer, lambda: f"volume {volume['name']} is detached")
+
+
+COMMANDS = (attach, detach)
+
+
+def _this_host(transport: str, device: str) -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.machine(),
+        "os_type": "linux",
+        "multipath": False,
+        "transport": transport,
+        "mountpoint": device,
+    }
+
+
+def _identifier(attachment_id: str) -> str:
+    """How the device of an attachment is recognised on this host."""
+    return f"evsd-{attachment_id}"
+
+
+def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> str:
+    if transport == "uri":
+        return ""
+    path = Path(attachment["connection_info"]["data"]["socket"])
+    try:
+        device = connector.connect(
+            "kernel" if transport == "kernel" else "fuse",
+            path,
+            _identifier(attachment["id"]),
+            read_only=read_only,
+        )
+    except connector.ConnectorError as error:
+        raise _refused(error) from error
+    return str(device.path)
+
+
+def _disconnect(attachment_id: str) -> None:
+    identifier = _identifier(attachment_id)
+    try:
+        if connector.find(identifier) is not None:
+            connector.disconnect(identifier)
+    except connector.ConnectorError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: connector.ConnectorError) -> Refused:
+    return Refused("", error.message, error.remedy)

@@ -1,0 +1,30 @@
+"""What evsctl fails with: exit status 1 refused or failed, 2 usage."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import click
+
+
+class Refused(click.ClickException):
+    """The server, or this host, said no: published code, message and remedy on standard error."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        head = f"{code}: {message}" if code else message
+        super().__init__(f"{head}\n  {remedy}" if remedy else head)
+
+    @classmethod
+    def from_body(cls, status: int, body: dict[str, Any]) -> Self:
+        """From an error body of any of the services."""
+        inner = next((v for v in body.values() if isinstance(v, dict)), body)
+        code = inner.get("error_code") or inner.get("code") or f"HTTP {status}"
+        text = str(inner.get("error_msg") or inner.get("message") or "no message")
+        message, _, remedy = text.partition("; ")
+        return cls(str(code), message, remedy)
+
+
+class UsageProblem(click.UsageError):
+    """The command can't be carried out as it was written."""

@@ -1,0 +1,40 @@
+"""evsctl's entry and its groups of commands."""
+
+from __future__ import annotations
+
+import click
+
+import evsd
+from evsd.cli import access_keys, attachments, delegation, keys, volumes
+from evsd.cli.output import Session, output_option
+
+
+@click.group()
+@click.option(
+    "--endpoint",
+    envvar="EVSD_ENDPOINT",
+    metavar="URL",
+    help="unix://DIR/evsd.sock, http://HOST:PORT or https://HOST:PORT.",
+)
+@click.option("--project", envvar="EVSD_PROJECT", default="default", help="Project to work in.")
+@output_option
+@click.version_option(evsd.__version__, prog_name="evsctl")
+@click.pass_context
+def main(context: click.Context, endpoint: str | None, project: str) -> None:
+    """Encrypted block volumes: create, attach, and control the keys.
+
+    Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    """
+    chosen = context.find_object(Session)
+    context.obj = Session(endpoint, project)
+    if chosen is not None:
+        context.obj.output = chosen.output
+
+
+GROUPS = (keys.key, delegation.delegation, access_keys.access_key)
+
+for command in (*volumes.COMMANDS, *attachments.COMMANDS, *GROUPS):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

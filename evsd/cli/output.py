@@ -1,0 +1,95 @@
+"""Tables for people, the API's own objects for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from evsd.cli.client import Api
+from evsd.cli.errors import UsageProblem
+
+F = TypeVar("F", bound=Callable[..., Any])
+Row = Mapping[str, str]
+
+
+class Session:
+    """What every command gets: the API, and how its answer is to be shown."""
+
+    def __init__(self, endpoint: str | None, project: str) -> None:
+        self._endpoint, self._project = endpoint, project
+        self.output = "table"
+        self.assume_yes = False
+
+    @property
+    def api(self) -> Api:
+        """The API; raises `UsageProblem` where no endpoint is given."""
+        if not self._endpoint:
+            raise UsageProblem("set EVSD_ENDPOINT, for instance to unix:///var/lib/evsd/evsd.sock")
+        if not hasattr(self, "_api"):
+            self._api = Api(self._endpoint, self._project)
+        return self._api
+
+    def show(self, answer: Mapping[str, Any], text: Callable[[], str]) -> None:
+        """Print the API's object with ``--output json``, else the text."""
+        click.echo(json.dumps(answer, indent=2) if self.output == "json" else text())
+
+    def confirm(self, question: str) -> None:
+        """Ask before something is lost; scripts say ``--yes``."""
+        if self.assume_yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageProblem(f"{question} Say --yes if you mean it.")
+        click.confirm(question, abort=True)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def output_option(function: F) -> F:
+    """The ``--output`` option, good before and after the command's name."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.ensure_object(Session).output = value
+
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json"]),
+        expose_value=False,
+        callback=remember,
+        help="table (default), or json: exactly what the API returned.",
+    )(function)
+
+
+def yes_option(function: F) -> F:
+    """The ``--yes`` option of commands that destroy or take away."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        context.ensure_object(Session).assume_yes |= value
+
+    return click.option(
+        "--yes", is_flag=True, expose_value=False, callback=remember, help="Don't ask."
+    )(function)
+
+
+def table(rows: Iterable[Row], columns: list[str], empty: str) -> str:
+    """Rows under headings, as wide as they need to be."""
+    cells = [[row[column] for column in columns] for row in rows]
+    if not cells:
+        return empty
+    lines = [[column.upper() for column in columns], *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def card(fields: Row) -> str:
+    """One thing, a field a line."""
+    width = max(len(name) for name in fields)
+    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in fields.items())

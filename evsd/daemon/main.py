@@ -1,0 +1,145 @@
+"""evsd's entry: starts all parts in order, serves, and ends them in the opposite order."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import structlog
+
+import evsd
+from evsd.api.app import build_app
+from evsd.api.authentication import Authenticator
+from evsd.api.routes import Services
+from evsd.api.server import Server, listen_tcp, listen_unix
+from evsd.attach.service import AttachmentService
+from evsd.daemon import privileges
+from evsd.daemon.settings import BadSettings, FileSettings, StateDirectory, read_file
+from evsd.errors import PublishedError
+from evsd.iam.principals import UnixUsers
+from evsd.iam.service import IdentityService
+from evsd.kms.client import KeyProcess, KeyProcessPaths
+from evsd.logs import configure_logging
+from evsd.pools.file import FilePool
+from evsd.processes import harden
+from evsd.store.database import Database
+from evsd.volumes.service import VolumeService
+
+log = structlog.get_logger()
+
+
+@click.command()
+@click.option(
+    "--state-dir",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where evsd keeps its token, database, pool and sockets; made at the first start.",
+)
+@click.option("--http", metavar="HOST:PORT", help="Serve the API on TCP too, on loopback only.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with more settings, see evsd(8).",
+)
+@click.version_option(evsd.__version__, prog_name="evsd")
+def main(state_dir: Path, http: str | None, config: Path | None) -> None:
+    """Serve encrypted block volumes; runs in the foreground until SIGTERM.
+
+    Ready when STATE_DIR/evsd.sock accepts. Attached volumes stay attached when evsd stops.
+    """
+    configure_logging()
+    try:
+        _run(StateDirectory(state_dir), read_file(config), http)
+    except (BadSettings, PublishedError, OSError) as error:
+        log.error("evsd can't run", reason=str(error))
+        sys.exit(1)
+
+
+def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> None:
+    owners = frozenset({0, os.getuid()})
+    pool = settings.pool or state.pool
+    _make_directories(state, pool)
+    listeners = [_loopback(http)] if http else []  # bound before root is given up
+    privileges.shed(state, pool, settings.user)
+    harden("evsd")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_only_one(state.lock))
+        listeners.append(stack.enter_context(listen_unix(state.http_socket)))
+        url = f"sqlite:///{state.database}"
+        database = stack.enter_context(contextlib.closing(Database(url)))
+        database.migrate()
+        identity = IdentityService(database, settings.region)
+        users = UnixUsers(
+            identity.ensure_default_domain(), owners | {os.getuid()}, settings.unix_users
+        )
+        paths = KeyProcessPaths(url, state.token, state.audit_log, state.release_socket)
+        keys = stack.enter_context(KeyProcess(paths))
+        files = FilePool(pool)
+        volumes = VolumeService(database, keys, files)
+        volumes.recover()
+        attachments = stack.enter_context(
+            AttachmentService(database, keys, files, state.servers)
+        )  # fmt: skip
+        services = Services(keys, identity, volumes, attachments, settings.region)
+        app = build_app(services, Authenticator(users, keys))
+        with _signals_are_uvicorns():
+            Server(app, _ready).run(listeners)
+    log.info("evsd stopped")
+
+
+def _make_directories(state: StateDirectory, pool: Path) -> None:
+    # Others may pass through to the sockets, whose own modes and peer checks decide.
+    for directory, mode in ((state.path, 0o711), (state.servers, 0o711), (pool, 0o700)):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(mode)
+    os.umask(0o077)
+
+
+def _loopback(http: str) -> socket.socket:
+    try:
+        listener = listen_tcp(http)
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"--http {http}: {error}") from error
+    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        raise BadSettings(f"--http {http}: plain HTTP is for loopback addresses only")
+    return listener
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Two evsd on one state directory would fight over its token and its servers."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadSettings(f"another evsd runs on {lock.parent}") from error
+        yield
+
+
+@contextlib.contextmanager
+def _signals_are_uvicorns() -> Iterator[None]:
+    """Uvicorn stops on these signals, then raises them again: by then they must not kill."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    yield
+
+
+def _ready() -> None:
+    """Tell the log, and systemd (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
+    log.info("evsd ready", version=evsd.__version__)
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+if __name__ == "__main__":
+    main()
