@@ -107,7 +107,11 @@ def router(style: Style, tag: str) -> APIRouter:
     class ServiceRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
-            return lambda request: _answer(request, handle, style)
+
+            async def answer(request: Request) -> Response:
+                return await _answer(request, handle, style)
+
+            return answer
 
     ServiceRoute.style = style  # type: ignore[attr-defined]
     responses: dict[int | str, dict[str, Any]] = {

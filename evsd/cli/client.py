@@ -56,7 +56,12 @@ class Api:
             raise Refused(
                 "", f"evsd can't be reached at {self._endpoint}: {error}", "is it running?"
             ) from error
-        answer: Object = response.json() if response.content else {}
+        try:
+            answer: Object = response.json() if response.content else {}
+        except ValueError as error:
+            raise Refused(
+                f"HTTP {response.status_code}", f"{self._endpoint} answered no JSON", "is it evsd?"
+            ) from error
         if response.status_code >= 400:
             raise Refused.from_body(response.status_code, answer)
         return answer

@@ -25,10 +25,7 @@ def main(context: click.Context, endpoint: str | None, project: str) -> None:
 
     Exit status: 0 done, 1 refused or failed, 2 wrong usage.
     """
-    chosen = context.find_object(Session)
     context.obj = Session(endpoint, project)
-    if chosen is not None:
-        context.obj.output = chosen.output
 
 
 GROUPS = (keys.key, delegation.delegation, access_keys.access_key)

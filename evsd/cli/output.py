@@ -14,6 +14,8 @@ from evsd.cli.errors import UsageProblem
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, str]
+# Click shares `meta` between a group and its commands, so an option counts on either side.
+OUTPUT, YES = "evsd.output", "evsd.yes"
 
 
 class Session:
@@ -21,8 +23,6 @@ class Session:
 
     def __init__(self, endpoint: str | None, project: str) -> None:
         self._endpoint, self._project = endpoint, project
-        self.output = "table"
-        self.assume_yes = False
 
     @property
     def api(self) -> Api:
@@ -46,6 +46,17 @@ class Session:
         click.confirm(question, abort=True)
 
 
+    @property
+    def output(self) -> str:
+        """``table`` or ``json``."""
+        return str(click.get_current_context().meta.get(OUTPUT, "table"))
+
+    @property
+    def assume_yes(self) -> bool:
+        """Whether ``--yes`` was given."""
+        return bool(click.get_current_context().meta.get(YES, False))
+
+
 pass_session = click.make_pass_decorator(Session)
 
 
@@ -54,7 +65,7 @@ def output_option(function: F) -> F:
 
     def remember(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
-            context.ensure_object(Session).output = value
+            context.meta[OUTPUT] = value
 
     return click.option(
         "--output",
@@ -69,7 +80,7 @@ def yes_option(function: F) -> F:
     """The ``--yes`` option of commands that destroy or take away."""
 
     def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        context.ensure_object(Session).assume_yes |= value
+        context.meta[YES] = value
 
     return click.option(
         "--yes", is_flag=True, expose_value=False, callback=remember, help="Don't ask."

@@ -55,7 +55,7 @@ def _reachable(path: Path, entry: pwd.struct_passwd) -> bool:
         os.setgroups([])
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
-        os._exit(0 if os.access(path, os.R_OK) else 1)
+        os._exit(0 if os.access(path, os.X_OK if path.is_dir() else os.R_OK) else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -1,0 +1,25 @@
+"""From an NBD server's unix socket to a block device of this host, and back.
+
+The only part of the product that needs root. It holds no keys and no state: it needs a socket
+path, and finds its devices again in the kernel's own tables.
+"""
+
+from __future__ import annotations
+
+from .device import Device, Transport
+from .errors import ConnectorError
+from .kernel import dead_links, reconnect
+from .transport import RUN_DIR, best_transport, connect, disconnect, find
+
+__all__ = [
+    "RUN_DIR",
+    "ConnectorError",
+    "Device",
+    "Transport",
+    "best_transport",
+    "connect",
+    "dead_links",
+    "disconnect",
+    "find",
+    "reconnect",
+]

@@ -1,0 +1,52 @@
+"""What can go wrong between a host and the device it wants."""
+
+
+from __future__ import annotations
+
+
+class ConnectorError(Exception):
+    """A device could not be made, found or taken away.
+
+    `message` says what happened, `remedy` what the reader can do about it ("" if nothing).
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+
+
+class NotPermitted(ConnectorError):
+    """The caller may not make block devices; only root may."""
+
+
+class TransportUnavailable(ConnectorError):
+    """The host lacks the kernel module or the programs of the transport."""
+
+
+class ServerUnreachable(ConnectorError):
+    """Nothing answers on the socket, or it stopped answering half-way."""
+
+
+class ServerRefused(ConnectorError):
+    """The NBD server answered and said no; the message carries the server's words."""
+
+
+class ProtocolError(ConnectorError):
+    """What answers on the socket does not speak NBD correctly."""
+
+
+class DeviceExists(ConnectorError):
+    """The identifier has a device already."""
+
+
+class DeviceNotFound(ConnectorError):
+    """The identifier has no device."""
+
+
+class DeviceBusy(ConnectorError):
+    """The block device is in use; taking it away would lose data."""
+
+
+class DeviceFailed(ConnectorError):
+    """The kernel or nbdfuse would not make, revive or remove the device."""

@@ -1,0 +1,91 @@
+"""The one interface: connect, find, disconnect, whatever the transport."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import fuse, kernel, watch
+from .device import Device, Transport
+from .errors import DeviceExists, NotPermitted
+
+RUN_DIR = Path("/run/evsd-connector")
+"""Where the fuse transport mounts."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def best_transport() -> Transport | None:
+    """The fastest transport this host has, None if it has none."""
+    if kernel.available():
+        return "kernel"
+    return "fuse" if fuse.available() else None
+
+
+def connect(
+    transport: Transport,
+    socket_path: Path,
+    identifier: str,
+    *,
+    read_only: bool = False,
+    run_dir: Path = RUN_DIR,
+) -> Device:
+    """Make a block device of the NBD server's default export.
+
+    `identifier` ([A-Za-z0-9_.-], at most 64 characters) is how the device is found again.
+    Returns when the device has its size and can be used. On any error nothing is left behind.
+
+    Raises DeviceExists, NotPermitted, TransportUnavailable, ServerUnreachable, ServerRefused,
+    ProtocolError or DeviceFailed; ValueError for a bad identifier.
+    """
+    _check(identifier)
+    with _exclusive(run_dir):
+        if present := find(identifier, run_dir=run_dir):
+            raise DeviceExists(
+                f"{identifier} is connected already, as {present.path}", "disconnect it first"
+            )
+        if transport == "kernel":
+            return kernel.connect(socket_path, identifier, read_only=read_only)
+        fuse.disconnect(identifier, run_dir=run_dir)  # what a killed connect left half-made
+        return fuse.connect(socket_path, identifier, read_only=read_only, run_dir=run_dir)
+
+
+def find(identifier: str, *, run_dir: Path = RUN_DIR) -> Device | None:
+    """The device of this identifier on this host, from the kernel's own tables."""
+    _check(identifier)
+    return kernel.find(identifier) or fuse.find(identifier, run_dir=run_dir)
+
+
+def disconnect(identifier: str, *, run_dir: Path = RUN_DIR) -> None:
+    """Flush and take away the device; when this returns it is gone and the server is let go.
+
+    Nothing happens for an identifier that has no device. Raises DeviceBusy while the device is
+    mounted, swapped on, held by another device or open; DeviceFailed when it would not go.
+    """
+    _check(identifier)
+    with _exclusive(run_dir):
+        kernel.disconnect(identifier)
+        fuse.disconnect(identifier, run_dir=run_dir)
+
+
+def _check(identifier: str) -> None:
+    if not _IDENTIFIER.fullmatch(identifier):
+        raise ValueError(f"bad device identifier {identifier!r}")
+
+
+@contextlib.contextmanager
+def _exclusive(run_dir: Path) -> Iterator[None]:
+    """One change at a time: the kernel itself lets two devices have one identifier."""
+    if os.geteuid() != 0:
+        raise NotPermitted("only root can make block devices", "run it as root")
+    run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fd = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
