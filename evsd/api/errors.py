@@ -46,7 +46,7 @@ class Style:
         first = failed.errors()[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "json_invalid":
-            return self.malformed(reason=first.get("ctx", {}).get("error", reason))
+            return self.malformed(field="body", reason=first.get("ctx", {}).get("error", reason))
         names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
         name = next((n for n in reversed(names) if n in self.fields), ".".join(names) or "body")
         if first["type"] == "missing" and name not in self.fields:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi.routing import APIRouter
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evsd.api import errors
 from evsd.api.routes import Caller, Model, UsesServices, needs, router
@@ -34,7 +34,7 @@ def _alias(value: str) -> str:
 
 Number = Annotated[int, BeforeValidator(_number)]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}$")]
-Alias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9:/_-]{1,255}$"), BeforeValidator(_alias)]
+Alias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9:/_-]{1,255}$"), AfterValidator(_alias)]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=4096)]
 
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
 
 from evsd.api.errors import Style
 from evsd.attach.service import AttachmentService
@@ -140,6 +141,8 @@ async def _answer(
         return style.respond(error, request_id)
     except RequestValidationError as failed:
         return style.respond(style.of_validation(failed), request_id)
+    except HTTPException as error:  # FastAPI's own, for a body that defeats its JSON parser
+        return style.respond(style.malformed(field="body", reason=error.detail), request_id)
     except Exception:
         log.exception("request failed", method=request.method, path=request.url.path)
         return style.respond(Internal(request_id=request_id), request_id)

@@ -97,7 +97,7 @@ class WaitingServer:
         if started is None:
             raise ServerFailed(self._last_words())
         self.process = ServerProcess(self._process.pid, started)
-        # The process lives on under its pid: Popen must not complain that it was not waited for.
+        # The watcher waits for the process, not Popen: it may outlive evsd.
         self._process.returncode = 0
 
     def release(self, ticket: str) -> None:

@@ -145,7 +145,7 @@ class AttachmentService:
             volume = session.get_one(Volume, attachment.volume_id)
             advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH)
         try:
-            self._start_server(attachment)
+            process = self._start_server(attachment)
         except ServerFailed as error:
             log.error("server did not start", attachment=attachment_id, reason=str(error))
             self._end(attachment)
@@ -159,6 +159,8 @@ class AttachmentService:
                 AttachmentEvent.SERVED,
                 attached_at=utcnow(),
             )
+        if not process.running:  # its end was not dealt with while the record said `starting`
+            self._server_ended(attachment_id, process)
         return attachment
 
     def _note_connector(self, attachment_id: str, connector: dict[str, Any]) -> Attachment:
@@ -218,7 +220,7 @@ class AttachmentService:
                 reason=f"volume {volume.name} can't be attached: {error.text}"
             ) from error
 
-    def _start_server(self, attachment: Attachment) -> None:
+    def _start_server(self, attachment: Attachment) -> ServerProcess:
         settings = ServerSettings(
             attachment_id=attachment.id,
             volume_file=self._pool.path(attachment.volume_id),
@@ -235,11 +237,12 @@ class AttachmentService:
                 record.server_pid = server.process.pid
                 record.server_start = server.process.started
                 record.ticket_sha256 = ticket_digest(ticket)
+            self._watcher.watch(attachment.id, server.process)
             server.release(ticket)
         finally:
             server.close()
-        self._watcher.watch(attachment.id, server.process)
         log.info("server started", attachment=attachment.id, pid=server.process.pid)
+        return server.process
 
     def _server_ended(self, attachment_id: str, process: ServerProcess) -> None:
         """Start a server again that nobody asked to end."""

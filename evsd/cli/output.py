@@ -45,7 +45,6 @@ class Session:
             raise UsageProblem(f"{question} Say --yes if you mean it.")
         click.confirm(question, abort=True)
 
-
     @property
     def output(self) -> str:
         """``table`` or ``json``."""

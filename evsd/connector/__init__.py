@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .device import Device, Transport
 from .errors import ConnectorError
-from .kernel import dead_links, reconnect
+from .kernel import reconnect
 from .transport import RUN_DIR, best_transport, connect, disconnect, find
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Transport",
     "best_transport",
     "connect",
-    "dead_links",
     "disconnect",
     "find",
     "reconnect",

@@ -9,18 +9,22 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import wait
 from .errors import DeviceBusy
 
 # With a dead link a flush waits for as long as the kernel waits for a new one (minutes). A slow
 # one is not dead: it may take any time as long as requests are completed.
 _STALLED_SECONDS = 15.0
 
+# udev looks into every device that was just written and closed, for a moment.
+_GLANCE_SECONDS = 1.0
+
 _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def idle(device: Path) -> Iterator[int]:
-    """Hold a block device that nobody uses; yields its file descriptor.
+def idle(device: Path, *, except_pid: int | None = None) -> Iterator[int]:
+    """Hold a block device that nobody uses, except that one process; yields a descriptor of it.
 
     O_EXCL keeps mounts, swap, device-mapper and the like away until the end of the block, so
     nothing can slip in between the check and the removal. Raises DeviceBusy.
@@ -30,9 +34,7 @@ def idle(device: Path) -> Iterator[int]:
     except OSError as error:
         raise _busy(device, _claimants(device) or [str(error.strerror)]) from error
     try:
-        # A plain open (dd, qemu) and a loop device over this one do not stop O_EXCL.
-        if users := [*_loops_over(device), *_openers(device, fd)]:
-            raise _busy(device, users)
+        _require_unused(device, fd, except_pid)
         yield fd
     finally:
         os.close(fd)
@@ -67,6 +69,16 @@ def _completed(device: Path) -> int:
     """Requests completed so far: reads, writes and flushes (Documentation/block/stat.rst)."""
     fields = (_sysfs(device) / "stat").read_text().split()
     return int(fields[0]) + int(fields[4]) + int(fields[15])
+
+
+def _require_unused(device: Path, held: int, except_pid: int | None) -> None:
+    """Find the users that O_EXCL does not: plain opens (dd, qemu) and loop devices over it."""
+
+    def users() -> list[str]:
+        return [*_loops_over(device), *_openers(device, held, except_pid)]
+
+    if not wait.until(lambda: not users(), timeout=_GLANCE_SECONDS):
+        raise _busy(device, users() or ["a moment ago"])
 
 
 def _busy(device: Path, users: list[str]) -> DeviceBusy:
@@ -109,12 +121,13 @@ def _loops_over(device: Path) -> Iterator[str]:
                 yield f"held by {backing.parent.parent.name}"
 
 
-def _openers(device: Path, held: int) -> Iterator[str]:
+def _openers(device: Path, held: int, except_pid: int | None) -> Iterator[str]:
     """Who else has the device or one of its partitions open; `held` is our own descriptor."""
     numbers = {device.stat().st_rdev, *_partition_numbers(device)}
-    own = Path("/proc") / str(os.getpid())
+    own = str(os.getpid())
     for process in Path("/proc").glob("[0-9]*"):
-        if _has_open(process, numbers, except_fd=str(held) if process == own else None):
+        except_fd = str(held) if process.name == own else None
+        if process.name != str(except_pid) and _has_open(process, numbers, except_fd=except_fd):
             yield f"open by process {process.name} ({_name(process)})"
 
 

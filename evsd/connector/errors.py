@@ -1,6 +1,5 @@
 """What can go wrong between a host and the device it wants."""
 
-
 from __future__ import annotations
 
 

@@ -43,7 +43,7 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool, run_dir: Pat
     """
     losetup = command.require("losetup", "mount")
     _require_nodes()
-    mountpoint = run_dir / identifier
+    mountpoint = _mountpoint(run_dir, identifier)
     with contextlib.ExitStack() as undo:
         undo.callback(_unmount, mountpoint)
         _mount(socket_path, mountpoint, read_only=read_only)
@@ -57,7 +57,7 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool, run_dir: Pat
 
 def find(identifier: str, *, run_dir: Path) -> Device | None:
     """The loop device over this identifier's file."""
-    wanted = str(run_dir / identifier / _FILE)
+    wanted = str(_mountpoint(run_dir, identifier) / _FILE)
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError):  # devices vanish while we look
             if backing.read_text().strip() == wanted:
@@ -77,7 +77,12 @@ def disconnect(identifier: str, *, run_dir: Path) -> None:
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         if not wait.until(lambda: not _bound(device.path), timeout=_EXIT_SECONDS):
             raise DeviceFailed(f"{device.path} would not go away")
-    _unmount(run_dir / identifier)
+    _unmount(_mountpoint(run_dir, identifier))
+
+
+def _mountpoint(run_dir: Path, identifier: str) -> Path:
+    # As the kernel shows it, free of symbolic links.
+    return run_dir.resolve() / identifier
 
 
 def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
@@ -90,7 +95,7 @@ def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
     mountpoint.mkdir(mode=0o700, parents=True, exist_ok=True)
     extra = ("--readonly",) if read_only else ()
     file = mountpoint / _FILE
-    argv = [nbdfuse, *extra, str(file), "--unix", str(socket_path)]
+    argv = [nbdfuse, *extra, str(file), "--unix", str(socket_path.absolute())]
     # An unnamed file: a pipe nobody reads any more would stop nbdfuse one day.
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(  # noqa: S603 - argv is ours, no shell
@@ -107,18 +112,24 @@ def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
 def _await_mount(server: subprocess.Popen[bytes], file: Path, log: IO[bytes]) -> None:
     """Wait until nbdfuse serves its file; if it does not, end it and say its own words."""
     try:
-        wait.until(lambda: server.poll() is not None or file.is_file(), timeout=_MOUNT_SECONDS)
+        wait.until(lambda: server.poll() is not None or _served(file), timeout=_MOUNT_SECONDS)
     except BaseException:
         server.kill()
         server.wait()
         raise
-    if server.poll() is None and file.is_file():
+    if server.poll() is None and _served(file):
         return
     server.kill()
     server.wait()
     log.seek(0)
     said = log.read(4096).decode("utf-8", "replace").strip() or "no answer in time"
     raise ServerRefused(f"nbdfuse could not open the export: {said}")
+
+
+def _served(file: Path) -> bool:
+    with contextlib.suppress(OSError):  # nbdfuse mounted and died
+        return file.is_file()
+    return False
 
 
 def _unmount(mountpoint: Path) -> None:

@@ -30,6 +30,7 @@ DEAD_LINK_TIMEOUT = 600
 """Seconds I/O waits for a new link before it fails."""
 
 _READY_SECONDS = 10.0
+_RETRY_SECONDS = 0.2
 
 
 def available() -> bool:
@@ -46,14 +47,17 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool) -> Device:
     export = handshake(socket_path)
     with export.sock:
         device = _hand_over(export, identifier, read_only=read_only)
-    # The first open makes the kernel read the partition table. It must happen now: on a dead
-    # link it would hang, and a disconnect with it.
-    if not _Probe(device.path).succeeds_within(_READY_SECONDS):
+    try:
+        # The first open makes the kernel read the partition table. It must happen now: on a
+        # dead link it would hang, and a disconnect with it.
+        if not _Probe(device.path).succeeds_within(_READY_SECONDS):
+            raise DeviceFailed(
+                f"nothing can be read from {device.path}", "the log of the volume's server says why"
+            )
+    except BaseException:
         _hang_up(device)
         _await_release(device)
-        raise DeviceFailed(
-            f"nothing can be read from {device.path}", "the log of the volume's server says why"
-        )
+        raise
     return device
 
 
@@ -66,15 +70,15 @@ def find(identifier: str) -> Device | None:
     return None
 
 
-def disconnect(identifier: str) -> None:
-    """Take the device away, when nobody uses it; nothing to do if there is none.
+def disconnect(identifier: str, *, watcher: int | None = None) -> None:
+    """Take the device away, when nobody but its watcher uses it; nothing to do if there is none.
 
     Raises DeviceBusy, or DeviceFailed when the kernel keeps it.
     """
     device = find(identifier)
     if device is None:
         return
-    with block.idle(device.path) as fd:
+    with block.idle(device.path, except_pid=watcher) as fd:
         block.flush(fd, device.path)
         _hang_up(device)
     _await_release(device)
@@ -97,6 +101,7 @@ def reconnect(identifier: str, socket_path: Path, *, timeout: float = 30.0) -> N
         _reconfigure(device, socket_path)
         if probe.succeeds_within(1.0):
             return
+        time.sleep(_RETRY_SECONDS)
     raise DeviceFailed(f"{device.path} did not come back to life", "detach and attach again")
 
 

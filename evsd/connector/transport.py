@@ -49,7 +49,7 @@ def connect(
                 f"{identifier} is connected already, as {present.path}", "disconnect it first"
             )
         if transport == "kernel":
-            return kernel.connect(socket_path, identifier, read_only=read_only)
+            return _connect_kernel(socket_path, identifier, read_only=read_only)
         fuse.disconnect(identifier, run_dir=run_dir)  # what a killed connect left half-made
         return fuse.connect(socket_path, identifier, read_only=read_only, run_dir=run_dir)
 
@@ -68,8 +68,20 @@ def disconnect(identifier: str, *, run_dir: Path = RUN_DIR) -> None:
     """
     _check(identifier)
     with _exclusive(run_dir):
-        kernel.disconnect(identifier)
+        kernel.disconnect(identifier, watcher=watch.find(identifier))
+        watch.stop(identifier)
         fuse.disconnect(identifier, run_dir=run_dir)
+
+
+def _connect_kernel(socket_path: Path, identifier: str, *, read_only: bool) -> Device:
+    watch.stop(identifier)  # of a device that somebody else took away
+    device = kernel.connect(socket_path, identifier, read_only=read_only)
+    try:
+        watch.start(identifier, socket_path)
+    except BaseException:
+        kernel.disconnect(identifier)
+        raise
+    return device
 
 
 def _check(identifier: str) -> None:

@@ -91,7 +91,7 @@ def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> Non
         services = Services(keys, identity, volumes, attachments, settings.region)
         app = build_app(services, Authenticator(users, keys))
         with _signals_are_uvicorns():
-            Server(app, _ready).run(listeners)
+            Server(app, lambda: _ready(listeners)).run(listeners)
     log.info("evsd stopped")
 
 
@@ -132,13 +132,20 @@ def _signals_are_uvicorns() -> Iterator[None]:
     yield
 
 
-def _ready() -> None:
+def _ready(listeners: list[socket.socket]) -> None:
     """Tell the log, and systemd (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
-    log.info("evsd ready", version=evsd.__version__)
+    log.info("evsd ready", version=evsd.__version__, http=_url(listeners[0]))
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+def _url(listener: socket.socket) -> str | None:
+    if listener.family == socket.AF_UNIX:
+        return None
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""Keeps one kernel device alive: when its server dies, connects it to the next one.
+
+`connect` starts one such process per device, `disconnect` ends it. Without it a server that was
+killed, or merely stalled for longer than the kernel's request time-out, would leave the device
+without a link for ever. It tells syslog what happens.
+
+    python -m evsd.connector.revive IDENTIFIER SOCKET
+"""
+
+from __future__ import annotations
+
+import sys
+import syslog
+import threading
+import time
+from pathlib import Path
+
+from . import kernel
+from .errors import ConnectorError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+_PROBE_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+
+
+def main() -> None:
+    """Watch until the device is gone."""
+    identifier, socket_path = sys.argv[1], Path(sys.argv[2])
+    syslog.openlog("evsd-connector", syslog.LOG_PID, syslog.LOG_DAEMON)
+    threading.Thread(target=watch, args=(identifier, socket_path), daemon=True).start()
+    # Somebody else may take the device away (nbd-client -d): the kernel has no event for that.
+    while kernel.find(identifier) is not None:
+        time.sleep(_LOOK_SECONDS)
+
+
+def watch(identifier: str, socket_path: Path) -> None:
+    """Revive the device whenever the kernel loses its server; endless."""
+    with kernel.dead_links() as deaths:
+        # What died before we listened is not told any more.
+        if not kernel.answers(identifier, timeout=_PROBE_SECONDS):
+            revive(identifier, socket_path)
+        for dead in deaths:
+            if dead == identifier:
+                revive(identifier, socket_path)
+
+
+def revive(identifier: str, socket_path: Path) -> None:
+    """Try until I/O moves or the device is gone; also after I/O has begun to fail.
+
+    The pauses grow: every attempt on a key that may not be used is a record in the audit log.
+    """
+    syslog.syslog(syslog.LOG_WARNING, f"{identifier}: lost the server at {socket_path}")
+    pause = _FIRST_PAUSE
+    while kernel.find(identifier) is not None:
+        try:
+            kernel.reconnect(identifier, socket_path)
+        except ConnectorError as error:
+            syslog.syslog(syslog.LOG_WARNING, f"{identifier}: {error}")
+        else:
+            syslog.syslog(syslog.LOG_NOTICE, f"{identifier}: reconnected")
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Each state machine over the full product of states and events."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from evsd.attach.states import ATTACHMENT_STATES, AttachmentEvent, AttachmentStatus
+from evsd.kms.states import KEY_STATES, KeyEvent, KeyState
+from evsd.machine import StateMachine
+from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+
+# What the published API says, written down once more and by hand: (state, event, state after).
+KEYS = """
+enabled disable disabled
+disabled enable enabled
+enabled schedule-deletion pending-deletion
+disabled schedule-deletion pending-deletion
+pending-deletion cancel-deletion disabled
+"""
+VOLUMES = """
+creating created available
+available reserve reserved
+available attach attaching
+reserved attach attaching
+attaching attached in-use
+attaching attach-failed available
+reserved detach detaching
+attaching detach detaching
+in-use detach detaching
+detaching detached available
+available delete deleting
+"""
+ATTACHMENTS = """
+reserved serve starting
+starting served attaching
+attaching complete attached
+reserved detach detaching
+starting detach detaching
+attaching detach detaching
+attached detach detaching
+"""
+
+
+def name(state: StrEnum) -> str:
+    return state.name.lower().replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("machine", "states", "events", "allowed"),
+    [
+        (KEY_STATES, KeyState, KeyEvent, KEYS),
+        (VOLUME_STATES, VolumeStatus, VolumeEvent, VOLUMES),
+        (ATTACHMENT_STATES, AttachmentStatus, AttachmentEvent, ATTACHMENTS),
+    ],
+    ids=["key", "volume", "attachment"],
+)
+def test_the_table_allows_exactly_the_published_changes(
+    machine: StateMachine[Any, Any], states: type[StrEnum], events: type[StrEnum], allowed: str
+) -> None:
+    expected = {tuple(line.split()) for line in allowed.split("\n") if line}
+    found = {
+        (name(state), str(event), name(after))
+        for state in states
+        for event in events
+        if (after := machine.after(state, event)) is not None
+    }
+    assert found == expected
