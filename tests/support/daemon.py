@@ -33,6 +33,8 @@ class Evsd:
         self.socket = state / "evsd.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
+    evsctl = VENV_BIN / "evsctl"
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -70,6 +72,11 @@ class Evsd:
         self._process.send_signal(number)
         return self._process.wait(STOP_TIMEOUT_S)
 
+    def wait(self) -> None:
+        """Wait for its end."""
+        assert self._process is not None
+        self._process.wait(STOP_TIMEOUT_S)
+
     def stop(self) -> int:
         return self.signal(signal.SIGTERM)
 
@@ -85,7 +92,7 @@ class Evsd:
     def ctl(self, *words: str, environment: dict[str, str] | None = None) -> Result:
         """Run evsctl."""
         done = subprocess.run(
-            [VENV_BIN / "evsctl", *words],
+            [self.evsctl, *words],
             env={
                 "PATH": os.environ["PATH"],
                 "EVSD_ENDPOINT": f"unix://{self.socket}",
