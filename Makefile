@@ -14,7 +14,7 @@ help: ## list the targets
 
 deps: ## install the system packages that are missing, and say which and why
 	@tools/install_packages tools/packages.txt
-	@tools/guest_kernel
+	@$(PYTHON) tools/guest_kernel.py
 
 build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 

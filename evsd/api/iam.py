@@ -12,8 +12,7 @@ from pydantic import Field
 from evsd.api import errors
 from evsd.api.routes import Caller, CallingPrincipal, Model, UsesServices, needs, router
 from evsd.errors import IamNotFound
-from evsd.iam.agencies import VOLUME_SERVICE
-from evsd.iam.policy import Permission
+from evsd.iam.policy import VOLUME_SERVICE, Permission
 from evsd.iam.service import ROLES
 from evsd.store.tables import Agency, Project
 

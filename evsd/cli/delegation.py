@@ -9,7 +9,7 @@ import click
 from evsd.cli.client import Api
 from evsd.cli.errors import Refused
 from evsd.cli.output import Session, output_option, pass_session, table, yes_option
-from evsd.iam.agencies import KMS_ADMINISTRATOR, VOLUME_SERVICE
+from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
 
 AGENCY = "EVSAccessKMS"
 AGENCIES = "/v3.0/OS-AGENCY/agencies"

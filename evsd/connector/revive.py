@@ -19,7 +19,8 @@ from . import kernel
 from .errors import ConnectorError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
-_PROBE_SECONDS = 5.0
+# Reconnecting a living device is harmless, so a slow one need not be waited for.
+_PROBE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
 from evsd.store.tables import Agency, AgencyRole
-
-VOLUME_SERVICE = "op_svc_evs"
-KMS_ADMINISTRATOR = "kms_adm"
 
 
 def delegated(session: Session, project_id: str) -> bool:

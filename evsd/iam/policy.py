@@ -13,6 +13,11 @@ class Role(StrEnum):
     USER = "ordinary user"
 
 
+# What a tenant delegates: this role, to the domain of the volume service.
+KMS_ADMINISTRATOR = "kms_adm"
+VOLUME_SERVICE = "op_svc_evs"
+
+
 class Permission(StrEnum):
     """What a route needs; each route names one."""
 

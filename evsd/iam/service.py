@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evsd.errors import IamBadRequest, IamConflict, IamNotFound
-from evsd.iam.agencies import KMS_ADMINISTRATOR, VOLUME_SERVICE
+from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
 from evsd.iam.principals import Principal
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Agency, AgencyRole, Domain, Project

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.daemon import Evsd, Result
-from tests.support.nbd import qemu_io, works
+from tests.support.nbd import connected, qemu_io, works
 
 
 @pytest.fixture
@@ -50,11 +50,12 @@ def test_enabling_the_key_makes_the_volume_attachable_again(evsd: Evsd, volume: 
 
 def test_disabling_the_key_lets_a_connected_client_go_on(evsd: Evsd, volume: str) -> None:
     uri = attach(evsd, volume).out.strip()
-    # qemu-io runs evsctl between two requests on one connection.
-    disable = f"! '{evsd.evsctl}' --endpoint unix://{evsd.socket} key disable test-key --yes"
-    works(uri, "write -P 1 0 4k", disable, "write -P 2 4k 4k", "read -P 1 0 4k", "flush")
-    key = evsd.object("key", "show", "test-key")["key_info"]
-    assert key["key_state"] == "3"
+    with connected(uri) as client:
+        client.pwrite(b"1" * 4096, 0)
+        evsd.ok("key", "disable", "test-key", "--yes")
+        client.pwrite(b"2" * 4096, 4096)
+        client.flush()
+        assert client.pread(8192, 0) == b"1" * 4096 + b"2" * 4096
 
 
 def test_with_the_last_connection_the_key_is_gone(evsd: Evsd, volume: str) -> None:

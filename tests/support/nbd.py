@@ -1,13 +1,17 @@
-"""NBD clients of the tests: qemu-io, and stock tools on a volume's file."""
+"""NBD clients of the tests: qemu-io and libnbd, and stock tools on a volume's file."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from tests.support import libnbd
 
 DATA_OFFSET = 1024 * 1024
 SECTOR = 4096
@@ -31,6 +35,17 @@ def works(uri: str, *commands: str, read_only: bool = False) -> None:
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "failed" not in output.lower(), output
+
+
+@contextmanager
+def connected(uri: str) -> Iterator[Any]:
+    """A libnbd handle with one connection."""
+    handle = libnbd.load().NBD()
+    handle.connect_uri(uri)
+    try:
+        yield handle
+    finally:
+        handle.shutdown()
 
 
 def decrypted_sector(file: Path, dek: bytes, number: int) -> bytes:

@@ -1,0 +1,232 @@
+# cython: language_level=3, binding=False, embedsignature=False
+"""The request path: nbdkit's callbacks as compiled functions over `volume.h` and `key.h`.
+
+nbdkit looks its callbacks up as attributes of the plugin's module and calls whatever it finds:
+an empty Python function would already cost half of the requests per second, these cost nothing.
+The GIL is kept for requests up to 32 KiB, to give it up takes longer than to serve them from
+memory; it is given up for larger ones and wherever a small one would have to wait. One volume per
+process; the state is in the two headers.
+"""
+
+from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
+from libc.errno cimport EAGAIN, EBADMSG
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "process.h" nogil:
+    int process_harden()
+    int process_lock_memory()
+    int threads_keep_state()
+
+cdef extern from "process.h":
+    void thread_keep()
+
+cdef extern from "key.h" nogil:
+    int key_new_release(uint8_t *public)
+    int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *info,
+                   size_t info_length)
+    bint key_verify(const uint8_t *salt, int salt_length, int iterations, const uint8_t *digest)
+    void key_wipe()
+
+cdef extern from "volume.h" nogil:
+    cdef struct extent:
+        uint64_t offset
+        uint64_t length
+        bint hole
+    int volume_set(int fd, uint64_t data_offset, uint64_t size, bint thin)
+    int volume_read(uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+    int volume_write(const uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+    int volume_zero(uint64_t offset, uint64_t count, bint may_trim, bint fast)
+    int volume_trim(uint64_t offset, uint64_t count)
+    int volume_extents(uint64_t offset, uint64_t count, extent *extents, size_t limit,
+                       size_t *filled)
+    int volume_prefetch(uint64_t offset, uint64_t count)
+    int volume_sync()
+
+cdef enum:
+    GIL_KEPT_UP_TO = 32768
+    MAX_EXTENTS = 256
+    # nbdkit's flags, include/nbdkit-common.h; they are part of its ABI.
+    MAY_TRIM = 1
+    FUA = 2
+    REQ_ONE = 4
+    FAST_ZERO = 8
+    EXTENT_HOLE = 1
+    EXTENT_ZERO = 2
+
+DEK_LENGTH = 64
+
+
+# Setting up: the slow path calls these.
+
+
+def harden() -> bool:
+    """Protect the process: no core dumps, no ptrace, no new privileges, nothing in swap.
+
+    Call it once, in the process that serves, from nbdkit. Returns whether all memory is locked;
+    the key's page is in any case. Raises OSError.
+    """
+    _check(process_harden())
+    _check(threads_keep_state())
+    return process_lock_memory() == 0
+
+
+def set_volume(int fd, uint64_t data_offset, uint64_t size, bint thin) -> None:
+    """Serve `size` bytes at `data_offset` of the open file `fd`. Raises OSError."""
+    _check(volume_set(fd, data_offset, size, thin))
+
+
+def new_release_key() -> bytes:
+    """Make a one-time key; returns its public half, 32 bytes. The private one stays inside."""
+    cdef uint8_t public[32]
+    _check(key_new_release(public))
+    return public[:32]
+
+
+def unseal(bytes encapsulated, bytes sealed, bytes info) -> None:
+    """Open the DEK that was sealed to the one-time key, into locked memory.
+
+    `encapsulated` is 32 bytes, `sealed` 80, `info` at most 256. Raises ValueError when it is not
+    authentic, OSError when there is no one-time key. It can't be used before `verify_digest`.
+    """
+    if len(encapsulated) != 32 or len(sealed) != DEK_LENGTH + 16 or len(info) > 256:
+        raise ValueError("a sealed key has the wrong length")
+    cdef int err = key_unseal(encapsulated, sealed, <const char *>info, len(info))
+    if err == EBADMSG:
+        raise ValueError("the sealed key is not authentic")
+    _check(err)
+
+
+def verify_digest(bytes salt, int iterations, bytes digest) -> bool:
+    """Whether the DEK has this PBKDF2-HMAC-SHA256; only then is it used, else it is wiped."""
+    if len(digest) != 32:
+        raise ValueError("a digest has 32 bytes")
+    cdef const uint8_t *salt_bytes = salt
+    cdef const uint8_t *digest_bytes = digest
+    cdef int salt_length = len(salt)
+    cdef bint right
+    with nogil:
+        right = key_verify(salt_bytes, salt_length, iterations, digest_bytes)
+    return right
+
+
+def wipe() -> None:
+    """Overwrite the DEK, the contexts made of it and the buffers; I/O then fails with EPERM."""
+    with nogil:
+        key_wipe()
+
+
+# The callbacks. `handle` is unused: there is one volume.
+
+
+def pread(handle, buffer, uint64_t offset, uint32_t flags):
+    """Fill `buffer` from `offset`."""
+    thread_keep()
+    cdef Py_buffer *view = _buffer(buffer)
+    cdef uint8_t *data = <uint8_t *>view.buf
+    cdef uint64_t count = view.len
+    cdef int err = EAGAIN
+    if count <= GIL_KEPT_UP_TO:
+        err = volume_read(data, count, offset, False)
+    if err == EAGAIN:
+        with nogil:
+            err = volume_read(data, count, offset, True)
+    if err:
+        _fail(err)
+
+
+def pwrite(handle, buffer, uint64_t offset, uint32_t flags):
+    """Write `buffer` at `offset`."""
+    thread_keep()
+    cdef Py_buffer *view = _buffer(buffer)
+    cdef const uint8_t *data = <const uint8_t *>view.buf
+    cdef uint64_t count = view.len
+    cdef int err = EAGAIN
+    if count <= GIL_KEPT_UP_TO:
+        err = volume_write(data, count, offset, False)
+    if err == EAGAIN:
+        with nogil:
+            err = volume_write(data, count, offset, True)
+    if not err and flags & FUA:
+        with nogil:
+            err = volume_sync()
+    if err:
+        _fail(err)
+
+
+def flush(handle, uint32_t flags):
+    """Wait until everything written, through any connection, is on disk."""
+    cdef int err
+    with nogil:
+        err = volume_sync()
+    _check(err)
+
+
+def trim(handle, int64_t count, uint64_t offset, uint32_t flags):
+    """Give whole sectors back to the filesystem."""
+    cdef int err
+    with nogil:
+        err = volume_trim(offset, <uint32_t>count)
+        if not err and flags & FUA:
+            err = volume_sync()
+    _check(err)
+
+
+def zero(handle, int64_t count, uint64_t offset, uint32_t flags):
+    """Make a range read as zeros."""
+    cdef int err
+    with nogil:
+        err = volume_zero(offset, <uint32_t>count, flags & MAY_TRIM, flags & FAST_ZERO)
+        if not err and flags & FUA:
+            err = volume_sync()
+    _check(err)
+
+
+def cache(handle, int64_t count, uint64_t offset, uint32_t flags):
+    """Read ahead."""
+    cdef int err
+    with nogil:
+        err = volume_prefetch(offset, <uint32_t>count)
+    _check(err)
+
+
+def extents(handle, int64_t count, uint64_t offset, uint32_t flags):
+    """List (offset, length, type) from `offset` on, not necessarily up to the end of the range."""
+    cdef extent found[MAX_EXTENTS]
+    cdef size_t filled, i, limit = 1 if flags & REQ_ONE else MAX_EXTENTS
+    cdef int err
+    with nogil:
+        err = volume_extents(offset, <uint32_t>count, found, limit, &filled)
+    _check(err)
+    return [
+        (found[i].offset, found[i].length, EXTENT_HOLE | EXTENT_ZERO if found[i].hole else 0)
+        for i in range(filled)
+    ]
+
+
+cdef Py_buffer *_buffer(object buffer) except NULL:
+    """The memory nbdkit passes; a memoryview needs no acquiring while its caller holds it."""
+    if not PyMemoryView_Check(buffer):
+        raise TypeError("a memoryview is expected")
+    cdef Py_buffer *view = PyMemoryView_GET_BUFFER(buffer)
+    if view.ndim != 1 or view.itemsize != 1 or (view.strides and view.strides[0] != 1):
+        raise TypeError("a contiguous memoryview of bytes is expected")
+    return view
+
+
+cdef int _check(int err) except -1:
+    if err:
+        _fail(err)
+    return 0
+
+
+cdef object _fail(int err):
+    """Raise OSError, and tell nbdkit its errno, where this runs inside nbdkit."""
+    import os
+
+    try:
+        import nbdkit
+    except ImportError:
+        pass
+    else:
+        nbdkit.set_error(err)
+    raise OSError(err, os.strerror(err))

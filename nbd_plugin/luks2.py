@@ -1,0 +1,418 @@
+r"""The header of a volume: standard LUKS2, so that nobody is locked in.
+
+A volume file (numbers in the binary header are big-endian)::
+
+    0        primary copy      4096 bytes binary header, 12 KiB JSON
+    16384    secondary copy    the same with another magic, hdr_offset and salt
+    32768    keyslots area     unused: there are no keyslots
+    1 MiB    payload           `size` bytes, AES-256-XTS, sectors of 4096 bytes
+
+The binary header::
+
+    offset  length  field
+    0       6       magic: "LUKS\xba\xbe", in the secondary copy "SKUL\xba\xbe"
+    6       2       version: 2
+    8       8       hdr_size: 16384, binary header and JSON together
+    16      8       seqid: the copy with the higher one is the newer one
+    24      48      label, NUL-terminated
+    72      32      checksum algorithm: "sha256"
+    104     64      salt: random, makes the checksums of two headers differ
+    168     40      uuid: the volume id, NUL-terminated
+    208     48      subsystem: empty
+    256     8       hdr_offset: 0 or 16384
+    264     184     zeros
+    448     64      checksum: SHA-256 of all 16384 bytes with this field zeroed, then zeros
+    512     3584    zeros
+
+The JSON: no keyslots; segment "0", `crypt`, aes-xts-plain64, sector size 4096, at 1 MiB and of a
+fixed size, so that a truncated file is noticed; a `pbkdf2` digest of the 64-byte DEK, so that a
+wrong one is noticed before it destroys anything; and one token of type "evsd" with the wrapped
+DEK. Thin volumes read ciphertext zeros as plaintext zeros, which dm-crypt does not: they carry
+a mandatory requirement that makes it refuse them.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import os
+import struct
+from collections import namedtuple
+
+TYPE_CHECKING = False  # `typing` itself would cost every server 0.7 MB
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+DATA_OFFSET = 1024 * 1024
+SECTOR_SIZE = 4096
+THIN_REQUIREMENT = "evsd-thin-v1"
+TOKEN_TYPE = "evsd"  # noqa: S105, a type's name
+TOKEN_VERSION = 1
+
+DEK_LENGTH = 64
+MAX_DIGEST_ITERATIONS = 10_000_000  # about 3 s: a hostile header must not hold up an attach
+MAX_WRAPPED_DEK = 4096
+MAX_SIZE = 1 << 62
+
+_BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
+_COPY_SIZE = 16384
+_JSON_SIZE = _COPY_SIZE - _BINARY.size
+_MAGICS = (b"LUKS\xba\xbe", b"SKUL\xba\xbe")
+_CHECKSUM = slice(448, 512)
+_KEYSLOTS_OFFSET = 2 * _COPY_SIZE
+
+
+class HeaderError(Exception):
+    """A file without a usable header; the message says what it is instead."""
+
+
+class _NotOurs(HeaderError):
+    """An intact copy that forbids to open the volume: the other copy must not be used instead."""
+
+
+class Header(
+    namedtuple(
+        "_Header",
+        "uuid label size thin wrapped_dek cmk_id cmk_version context"
+        " digest_salt digest_iterations digest sequence",
+    )
+):
+    """What a volume's header says.
+
+    `size` is in bytes of payload. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over
+    `digest_salt`, `digest_iterations` times. `sequence` grows with every write.
+    """
+
+    __slots__ = ()
+
+    uuid: str
+    label: str
+    size: int
+    thin: bool
+    wrapped_dek: bytes
+    cmk_id: str
+    cmk_version: int
+    context: dict[str, str]
+    digest_salt: bytes
+    digest_iterations: int
+    digest: bytes
+    sequence: int
+
+
+def read(fd: int) -> Header:
+    """Read the newer of the two intact copies.
+
+    Raises `HeaderError` when there is none, or when this is no volume of ours; OSError when the
+    file can't be read. Writes nothing.
+    """
+    data = os.pread(fd, 2 * _COPY_SIZE, 0)
+    headers: list[Header] = []
+    errors: list[str] = []
+    for index, copy in enumerate(_split(data)):
+        try:
+            headers.append(_decode(copy, index))
+        except _NotOurs:
+            raise
+        except HeaderError as error:
+            errors.append(str(error))
+    if not headers:
+        raise HeaderError(_both(errors))
+    return max(headers, key=lambda header: header.sequence)
+
+
+def write(fd: int, header: Header) -> None:
+    """Write both copies and wait until they are on disk.
+
+    The copy that `read` would not choose is overwritten first, so one good copy is there whenever
+    this is interrupted. Raises `HeaderError` for a header that `read` would refuse, OSError when
+    the file can't be written.
+    """
+    copies = [_encode(header, index) for index in range(2)]
+    for index, copy in enumerate(copies):
+        if _decode(copy, index) != header:
+            raise HeaderError("the header would not be read back as it is")
+    for index in _worse_first(fd):
+        _write_all(fd, copies[index], index * _COPY_SIZE)
+        os.fsync(fd)
+
+
+def _worse_first(fd: int) -> list[int]:
+    copies = _split(os.pread(fd, 2 * _COPY_SIZE, 0))
+    return sorted(range(2), key=lambda index: _sequence(copies[index], index))
+
+
+def _sequence(copy: bytes, index: int) -> int:
+    try:
+        return _decode(copy, index).sequence
+    except HeaderError:
+        return -1
+
+
+def _split(data: bytes) -> list[bytes]:
+    return [data[:_COPY_SIZE], data[_COPY_SIZE : 2 * _COPY_SIZE]]
+
+
+def _both(errors: list[str]) -> str:
+    primary, secondary = errors
+    if primary == secondary:
+        return primary
+    return f"{primary}; second copy: {secondary}"
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data, offset = data[written:], offset + written
+
+
+# Decoding: everything below treats its input as hostile.
+
+
+def _decode(copy: bytes, index: int) -> Header:
+    """Check one copy and take it apart."""
+    if not any(copy):
+        raise HeaderError("it is empty, there is no LUKS2 header")
+    if copy[:6] == _MAGICS[0] and copy[6:8] == b"\0\1":
+        raise HeaderError("it is a LUKS1 volume")
+    if copy[:6] != _MAGICS[index]:
+        raise HeaderError("it is no LUKS2 volume")
+    if len(copy) < _COPY_SIZE:
+        raise HeaderError("it ends inside the LUKS2 header")
+    _, version, size, sequence, label, algorithm, _, uuid, _, offset, _, _, _ = _BINARY.unpack(
+        copy[: _BINARY.size]
+    )
+    if (version, size, offset) != (2, _COPY_SIZE, index * _COPY_SIZE):
+        raise HeaderError("its LUKS2 header has a version, size or offset that evsd does not use")
+    if algorithm[:7] != b"sha256\0" or copy[_CHECKSUM] != _checksum(copy):
+        raise HeaderError("the checksum of its LUKS2 header does not match, it is damaged")
+    try:
+        return _from_json(_parse(copy[_BINARY.size :]), _text(uuid), _text(label), sequence)
+    except RecursionError:
+        raise HeaderError("its LUKS2 header is malformed: nested too deeply") from None
+    except KeyError as error:
+        raise HeaderError(f"its LUKS2 header is malformed: {error} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise HeaderError(f"its LUKS2 header is malformed: {error}") from None
+
+
+def _checksum(copy: bytes) -> bytes:
+    digest = hashlib.sha256(copy[: _CHECKSUM.start])
+    digest.update(bytes(64))
+    digest.update(copy[_CHECKSUM.stop :])
+    return digest.digest() + bytes(32)
+
+
+def _text(field: bytes) -> str:
+    """A NUL-terminated field; raises ValueError if it is not."""
+    end = field.index(0)
+    return field[:end].decode()
+
+
+def _parse(area: bytes) -> dict[str, Any]:
+    return _mapping(json.loads(_text(area), parse_constant=_no_constant))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _from_json(area: dict[str, Any], uuid: str, label: str, sequence: int) -> Header:
+    thin = _is_thin(_mapping(area["config"]))
+    token = _token(_mapping(area["tokens"]))
+    digest = _digest(_mapping(area["digests"]))
+    return Header(
+        uuid=_uuid(uuid),
+        label=label,
+        size=_segment_size(_mapping(area["segments"])),
+        thin=thin,
+        wrapped_dek=_bytes(token["wrapped_dek"], 1, MAX_WRAPPED_DEK),
+        cmk_id=_string(token["cmk_id"], 1, 64),
+        cmk_version=_integer(token["cmk_version"], 0, 2**32 - 1),
+        context=_context(token["encryption_context"]),
+        digest_salt=_bytes(digest["salt"], 8, 256),
+        digest_iterations=_integer(digest["iterations"], 1, MAX_DIGEST_ITERATIONS),
+        digest=_bytes(digest["digest"], 32, 32),
+        sequence=sequence,
+    )
+
+
+def _is_thin(config: dict[str, Any]) -> bool:
+    required = _list(_mapping(config.get("requirements", {})).get("mandatory", []))
+    unknown = [str(name) for name in required if name != THIN_REQUIREMENT]
+    if unknown:
+        raise _NotOurs(f"it needs {', '.join(unknown)[:200]}, which this version does not have")
+    return THIN_REQUIREMENT in required
+
+
+def _token(tokens: dict[str, Any]) -> dict[str, Any]:
+    ours = [token for token in map(_mapping, tokens.values()) if token["type"] == TOKEN_TYPE]
+    if len(ours) != 1:
+        raise _NotOurs("it is a LUKS2 volume, but has not one token of evsd: it is no evsd volume")
+    if _integer(ours[0]["version"], 0, 2**32) != TOKEN_VERSION:
+        raise _NotOurs(f"its evsd token has version {ours[0]['version']}, not {TOKEN_VERSION}")
+    return ours[0]
+
+
+def _segment_size(segments: dict[str, Any]) -> int:
+    if list(segments) != ["0"]:
+        raise ValueError("it has not exactly one segment")
+    segment = _mapping(segments["0"])
+    expected = {
+        "type": "crypt",
+        "offset": str(DATA_OFFSET),
+        "iv_tweak": "0",
+        "encryption": "aes-xts-plain64",
+        "sector_size": SECTOR_SIZE,
+    }
+    for name, value in expected.items():
+        found = segment[name]
+        if type(found) is not type(value) or found != value:
+            raise ValueError(f"its segment's {name} is not {value}")
+    if "integrity" in segment:
+        raise ValueError("its segment has integrity data")
+    size = _decimal(segment["size"])
+    if not SECTOR_SIZE <= size <= MAX_SIZE or size % SECTOR_SIZE:
+        raise ValueError("its size is out of range")
+    return size
+
+
+def _digest(digests: dict[str, Any]) -> dict[str, Any]:
+    found = [d for d in map(_mapping, digests.values()) if "0" in _list(d["segments"])]
+    if len(found) != 1:
+        raise ValueError("it has not exactly one digest of its key")
+    if found[0]["type"] != "pbkdf2" or found[0]["hash"] != "sha256":
+        raise ValueError("the digest of its key is not pbkdf2 with sha256")
+    return found[0]
+
+
+def _context(value: object) -> dict[str, str]:
+    context = _mapping(value)
+    return {_string(name, 1, 256): _string(text, 0, 4096) for name, text in context.items()}
+
+
+def _uuid(value: str) -> str:
+    if len(value) != 36 or not set(value) <= set("0123456789abcdef-"):
+        raise ValueError("its UUID is malformed")
+    return value
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("an object is expected")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("an array is expected")
+    return value
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError("a number is missing or out of range")
+    return value
+
+
+def _decimal(value: object) -> int:
+    """LUKS2 writes 64-bit numbers as strings, for readers whose numbers are floats."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 20:
+        raise ValueError("a 64-bit number is malformed")
+    return int(value)
+
+
+def _string(value: object, low: int, high: int) -> str:
+    if not isinstance(value, str) or not low <= len(value.encode()) <= high:
+        raise ValueError("a text is missing or too long")
+    return value
+
+
+def _bytes(value: object, low: int, high: int) -> bytes:
+    decoded = binascii.a2b_base64(_string(value, 0, 2 * high + 4), strict_mode=True)
+    if not low <= len(decoded) <= high:
+        raise ValueError("a field of bytes has the wrong length")
+    return decoded
+
+
+# Encoding.
+
+
+def _encode(header: Header, index: int) -> bytes:
+    area = json.dumps(_to_json(header), separators=(",", ":")).encode()
+    if len(area) >= _JSON_SIZE:
+        raise HeaderError("the encryption context is too long for the header")
+    binary = _BINARY.pack(
+        _MAGICS[index],
+        2,
+        _COPY_SIZE,
+        header.sequence,
+        _field(header.label, 48),
+        b"sha256",
+        os.urandom(64),
+        _field(header.uuid, 40),
+        b"",
+        index * _COPY_SIZE,
+        b"",
+        b"",
+        b"",
+    )
+    copy = bytearray(binary + area.ljust(_JSON_SIZE, b"\0"))
+    copy[_CHECKSUM] = _checksum(bytes(copy))
+    return bytes(copy)
+
+
+def _field(text: str, length: int) -> bytes:
+    encoded = text.encode()
+    if len(encoded) >= length or 0 in encoded:
+        raise HeaderError(f"{text!r} does not fit into the header")
+    return encoded
+
+
+def _to_json(header: Header) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "json_size": str(_JSON_SIZE),
+        "keyslots_size": str(DATA_OFFSET - _KEYSLOTS_OFFSET),
+    }
+    if header.thin:
+        config["requirements"] = {"mandatory": [THIN_REQUIREMENT]}
+    return {
+        "keyslots": {},
+        "tokens": {
+            "0": {
+                "type": TOKEN_TYPE,
+                "keyslots": [],
+                "version": TOKEN_VERSION,
+                "wrapped_dek": _base64(header.wrapped_dek),
+                "cmk_id": header.cmk_id,
+                "cmk_version": header.cmk_version,
+                "encryption_context": header.context,
+            }
+        },
+        "segments": {
+            "0": {
+                "type": "crypt",
+                "offset": str(DATA_OFFSET),
+                "size": str(header.size),
+                "iv_tweak": "0",
+                "encryption": "aes-xts-plain64",
+                "sector_size": SECTOR_SIZE,
+            }
+        },
+        "digests": {
+            "0": {
+                "type": "pbkdf2",
+                "keyslots": [],
+                "segments": ["0"],
+                "hash": "sha256",
+                "iterations": header.digest_iterations,
+                "salt": _base64(header.digest_salt),
+                "digest": _base64(header.digest),
+            }
+        },
+        "config": config,
+    }
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()

@@ -1,0 +1,309 @@
+"""The script nbdkit loads: serves one encrypted volume.
+
+::
+
+    nbdkit --foreground --unix SOCKET --threads 4 [--readonly] python .../nbd_plugin/plugin.py
+        file=PATH            the volume, a file or a block device
+        attachment=ID        whose server this is
+        release_socket=PATH  where the key service listens
+        ticket_fd=N          inherited descriptor to read the ticket from: argv is public
+
+The data key is here while clients are connected: the first connection asks for it, the close of
+the last one wipes it, the next one asks again and is refused if the key may not be used then.
+This module is the slow path only; requests go to the compiled functions of `_datapath`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import os
+import stat
+import sys
+from _thread import allocate_lock  # `threading` costs 1 ms and 0.5 MB in every server
+from types import TracebackType
+
+import nbdkit  # type: ignore[import-not-found]
+
+# nbdkit runs this file as a script and leaves its package out of the path.
+sys.path.insert(0, __file__.rpartition("/nbd_plugin/")[0] or ".")
+
+from nbd_plugin import _datapath, luks2, release
+from nbd_plugin._datapath import (  # noqa: F401, nbdkit looks them up here
+    cache,
+    extents,
+    flush,
+    pread,
+    pwrite,
+    trim,
+    zero,
+)
+
+API_VERSION = 2
+
+MINIMUM_BLOCK = 512  # partition tables of ordinary images are written in 512-byte units
+MAXIMUM_REQUEST = 32 * 1024 * 1024  # nbdkit's own is 64 MiB; the protocol's default is 32
+TICKET_LIMIT = 4096
+
+_RELEASE_INFO = b"evsd key release v1:"  # and the attachment id: what a key is sealed for
+_KEYS = ("file", "attachment", "release_socket", "ticket_fd")
+
+
+class ServerError(Exception):
+    """The volume can't be served; `number` is the errno the client gets."""
+
+    def __init__(self, message: str, number: int = errno.EIO) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Server:
+    """The volume, and how many connections it has."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, str] = {}
+        self.size = 0
+        self.thin = False
+        self.is_file = False
+        self.read_only = False
+        self._ticket = ""
+        self._connections = 0
+        self._fd = -1
+        # Opening and closing are rare: one lock makes each of them a single step.
+        self._lock = allocate_lock()
+
+    def prepare(self) -> None:
+        """Take the ticket, and refuse a broken volume before anybody connects."""
+        missing = [key for key in _KEYS if key not in self.options]
+        if missing:
+            raise ServerError(f"{missing[0]}= is missing")
+        self._ticket = _read_ticket(self.options["ticket_fd"])
+        fd = _open_volume(self.options["file"], os.O_RDONLY)
+        try:
+            _read_header(fd)
+        finally:
+            os.close(fd)
+
+    def connect(self, read_only: bool) -> None:
+        """Count a connection; the first one gets the key. A failed one leaves nothing behind."""
+        with self._lock:
+            if self._connections == 0:
+                self._start(read_only)
+            self._connections += 1
+
+    def disconnect(self) -> None:
+        """The last one writes what is not yet on disk, and wipes the key."""
+        with self._lock:
+            self._connections -= 1
+            if self._connections == 0:
+                self._stop()
+
+    def _start(self, read_only: bool) -> None:
+        mode = os.O_RDONLY if read_only else os.O_RDWR
+        self._fd = _open_volume(self.options["file"], mode)
+        try:
+            header = _read_header(self._fd)
+            self._get_key(header)
+            _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin)
+        except BaseException:
+            _datapath.wipe()
+            os.close(self._fd)
+            raise
+        self.size, self.thin, self.read_only = header.size, header.thin, read_only
+        self.is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def _get_key(self, header: luks2.Header) -> None:
+        attachment = self.options["attachment"]
+        public_key = _datapath.new_release_key()
+        request: dict[str, object] = {
+            "attachment_id": attachment,
+            "ticket": self._ticket,
+            "public_key": public_key.hex(),
+            "volume_id": header.uuid,
+            "cmk_id": header.cmk_id,
+            "wrapped_dek": binascii.b2a_base64(header.wrapped_dek, newline=False).decode(),
+            "context": header.context,
+        }
+        encapsulated, sealed = release.ask(self.options["release_socket"], request)
+        try:
+            _datapath.unseal(encapsulated, sealed, _RELEASE_INFO + attachment.encode())
+        except ValueError as error:
+            raise ServerError(f"the key service's answer can't be used: {error}") from None
+        if not _datapath.verify_digest(header.digest_salt, header.digest_iterations, header.digest):
+            raise ServerError("the key service released another key than this volume's")
+
+    def _stop(self) -> None:
+        try:
+            if not self.read_only:
+                flush(None, 0)
+        finally:
+            _datapath.wipe()
+            os.close(self._fd)
+
+
+def _read_ticket(number: str) -> str:
+    try:
+        fd = int(number)
+        with os.fdopen(fd, "rb", buffering=0) as pipe:
+            ticket = b""
+            while part := pipe.read(TICKET_LIMIT):
+                ticket += part
+                if len(ticket) > TICKET_LIMIT:
+                    raise ServerError("the ticket is too long")
+    except (ValueError, OSError):
+        raise ServerError(f"ticket_fd={number} can't be read") from None
+    if not ticket:
+        raise ServerError("there was no ticket in ticket_fd: whoever started this is gone")
+    try:
+        return bytes.fromhex(ticket.decode()).hex()
+    except ValueError:
+        raise ServerError("the ticket is not hexadecimal") from None
+
+
+def _open_volume(path: str, mode: int) -> int:
+    try:
+        return os.open(path, mode | os.O_CLOEXEC)
+    except OSError as error:
+        raise ServerError(f"{path}: {error.strerror}", error.errno or errno.EIO) from None
+
+
+def _read_header(fd: int) -> luks2.Header:
+    """The header of a whole volume; raises `ServerError` for a broken or truncated one."""
+    try:
+        header = luks2.read(fd)
+        length = os.lseek(fd, 0, os.SEEK_END)  # of a block device too
+    except luks2.HeaderError as error:
+        raise ServerError(f"the volume is refused: {error}") from None
+    except OSError as error:
+        raise ServerError(f"the volume can't be read: {error.strerror}") from None
+    if length < luks2.DATA_OFFSET + header.size:
+        raise ServerError(
+            f"the volume is truncated: {length} bytes, not {luks2.DATA_OFFSET + header.size}"
+        )
+    return header
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType) -> list[str]:
+    """Format an exception; only one that nobody foresaw says where it comes from."""
+    if isinstance(error, (ServerError, release.ReleaseError, OSError)):
+        return [str(error)]
+    while trace.tb_next:
+        trace = trace.tb_next
+    return [f"{kind.__name__}: {error} ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"]
+
+
+# nbdkit logs exceptions through the traceback module, several lines each, and imports it for that
+# at the first failed request. With this in its place one error is one line of the log.
+_traceback = type(sys)("traceback")
+vars(_traceback)["format_exception"] = _one_line
+sys.modules["traceback"] = _traceback
+
+_server = Server()
+
+
+# nbdkit's callbacks, see nbdkit-python-plugin(3).
+
+
+def config(key: str, value: str) -> None:
+    """Take one key=value of the command line."""
+    if key not in _KEYS:
+        raise ServerError(f"{key}= is unknown, there are {', '.join(_KEYS)}")
+    if key in _server.options:
+        raise ServerError(f"{key}= is given twice")
+    # nbdkit changes to / when it goes into the background.
+    is_path = key in ("file", "release_socket")
+    _server.options[key] = os.path.abspath(value) if is_path else value  # noqa: PTH100
+
+
+def config_complete() -> None:
+    """Refuse to start without ticket or sound volume."""
+    _server.prepare()
+
+
+def thread_model() -> int:
+    """Requests run side by side, also of one connection."""
+    return int(nbdkit.THREAD_MODEL_PARALLEL)
+
+
+def after_fork() -> None:
+    """Protect the process that is going to hold a key."""
+    if not _datapath.harden():
+        sys.stderr.write("nbdkit: RLIMIT_MEMLOCK is too low, only the key itself is locked\n")
+
+
+def open(readonly: bool) -> object:  # noqa: A001
+    """Connect."""
+    try:
+        _server.connect(readonly)
+    except release.KeyRefused:
+        nbdkit.set_error(errno.EACCES)
+        raise
+    except ServerError as error:
+        nbdkit.set_error(error.number)
+        raise
+    return _server
+
+
+def close(_: Server) -> None:
+    """Disconnect."""
+    _server.disconnect()
+
+
+def get_size(_: Server) -> int:
+    """The volume's size in bytes."""
+    return _server.size
+
+
+def block_size(_: Server) -> tuple[int, int, int]:
+    """Any offset works; whole sectors are fastest."""
+    return MINIMUM_BLOCK, luks2.SECTOR_SIZE, MAXIMUM_REQUEST
+
+
+def is_rotational(_: Server) -> bool:
+    """Let clients not sort their requests."""
+    return False
+
+
+def can_write(_: Server) -> bool:
+    """Whether the attachment is for writing."""
+    return not _server.read_only
+
+
+def can_flush(_: Server) -> bool:
+    """`flush` is fdatasync."""
+    return True
+
+
+def can_fua(_: Server) -> int:
+    """Writing, trimming and zeroing sync by themselves when asked to."""
+    return int(nbdkit.FUA_NATIVE)
+
+
+def can_trim(_: Server) -> bool:
+    """A hole would show where a thick volume is empty."""
+    return _server.thin
+
+
+def can_zero(_: Server) -> bool:
+    """Zeros are made here and not sent: a thick volume encrypts them."""
+    return True
+
+
+def can_fast_zero(_: Server) -> bool:
+    """A fast zero that can't be fast is refused with ENOTSUP, as it should."""
+    return True
+
+
+def can_extents(_: Server) -> bool:
+    """Only a thin volume in a file has holes that can be found."""
+    return _server.thin and _server.is_file
+
+
+def can_cache(_: Server) -> int:
+    """`cache` reads ahead into the page cache."""
+    return int(nbdkit.CACHE_NATIVE)
+
+
+def can_multi_conn(_: Server) -> bool:
+    """All connections share one descriptor: a flush on one is fdatasync for the writes of all."""
+    return True

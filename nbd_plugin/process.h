@@ -1,0 +1,66 @@
+/* What the process does to itself: hygiene, and a Python thread state per thread. */
+#ifndef EVSD_PROCESS_H
+#define EVSD_PROCESS_H
+
+#include <Python.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/* No core dumps, no ptrace by the same user, no privileges by exec. And no end with the parent:
+ * nbdkit 1.32.5 --foreground asks for SIGTERM when its parent dies (prctl PR_SET_PDEATHSIG), but
+ * an attached volume must outlive evsd. */
+static int process_harden(void) {
+    struct rlimit none = {0, 0};
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none) ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return errno;
+    return 0;
+}
+
+/* Keep every page out of swap. Only without a limit: under one, mlockall would succeed now and
+ * the stack of a later thread would not fit. */
+static int process_lock_memory(void) {
+    struct rlimit limit, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_MEMLOCK, &unlimited);
+    if (getrlimit(RLIMIT_MEMLOCK, &limit))
+        return errno;
+    if (limit.rlim_cur != RLIM_INFINITY)
+        return EPERM;
+    return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) ? errno : 0;
+}
+
+/* nbdkit's threads are not Python's: each callback makes a Python thread state and destroys it
+ * again, unless one reference to it is kept until the thread ends. */
+static bool threads_are_nbdkits; /* Python's own threads destroy their state themselves */
+static __thread bool thread_kept;
+static pthread_key_t thread_end;
+
+static void thread_forget(void *state) {
+    if (!Py_IsInitialized() || _Py_IsFinalizing())
+        return;
+    /* Not PyGILState_Ensure: its thread-specific pointer is already gone here. */
+    PyEval_RestoreThread(state);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+}
+
+static int threads_keep_state(void) {
+    int err = threads_are_nbdkits ? 0 : pthread_key_create(&thread_end, thread_forget);
+    threads_are_nbdkits = !err;
+    return err;
+}
+
+static inline void thread_keep(void) {
+    if (thread_kept || !threads_are_nbdkits)
+        return;
+    thread_kept = true;
+    PyGILState_Ensure();
+    pthread_setspecific(thread_end, PyThreadState_Get());
+}
+
+#endif
