@@ -13,7 +13,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 deps: ## install the system packages that are missing, and say which and why
-	@tools/install_packages tools/packages.txt
+	@tools/install_packages tools/packages.txt tools/packages-test.txt
 	@$(PYTHON) tools/guest_kernel.py
 
 build: $(STAMP) ## build .venv with evsd, evsctl and the plugin

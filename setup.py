@@ -9,6 +9,7 @@ setup(
             Extension(
                 "nbd_plugin._datapath",
                 ["nbd_plugin/_datapath.pyx"],
+                depends=["nbd_plugin/key.h", "nbd_plugin/process.h", "nbd_plugin/volume.h"],
                 libraries=["crypto"],
                 extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wall", "-Wextra"],
             )

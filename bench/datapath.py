@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import signal
 import statistics
@@ -68,7 +69,7 @@ def start_servers(directory: Path, stack: ExitStack) -> dict[str, str]:
     data = directory / "data"
     with data.open("wb") as file:
         for _ in range(SIZE // MIB):
-            file.write(Path("/dev/urandom").open("rb").read(MIB))
+            file.write(os.urandom(MIB))
     uris = {"evsd": stack.enter_context(evsd(directory))}
     for name, command in peers(directory).items():
         uris[name] = stack.enter_context(server(directory / f"{name.split()[0]}.sock", command))
@@ -101,8 +102,7 @@ def peers(directory: Path) -> dict[str, list[str]]:
     return {
         "nbdkit (plain)": [*nbdkit, "file", str(plain)],
         "nbdkit-luks filter": [*nbdkit, "--filter=luks", "file", str(luks), "passphrase=x"],
-        "qemu-nbd luks": ["qemu-nbd", *secret, "-t", "-e", "8", "-k", "SOCKET"]
-        + ["--image-opts", image],
+        "qemu-nbd luks": ["qemu-nbd", *secret, "-t", "-k", "SOCKET", "--image-opts", image],
     }
 
 
@@ -165,8 +165,8 @@ def table(results: dict[Job, dict[str, list[float]]], options: argparse.Namespac
     """Medians, and in brackets how many times as fast as that server ours is."""
     names = list(next(iter(results.values())))
     lines = [
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s, fio's nbd engine, unix "
-        f"socket, one connection, on {options.directory}, kernel {platform.release()}.",
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s each; fio's nbd engine,",
+        f"unix socket, one connection; on {options.directory}, kernel {platform.release()}.",
         "In brackets: evsd divided by that server.",
         "",
         "| job | " + " | ".join(names) + " |",

@@ -28,7 +28,10 @@ from evsd.cli.output import Session, output_option, pass_session
 @output_option
 @pass_session
 def attach(session: Session, name: str, transport: str, read_only: bool) -> None:
-    """Attach a volume to this host; prints its device, or its NBD URI."""
+    """Attach a volume to this host.
+
+    Prints its device, or its NBD URI.
+    """
     api = session.api
     volume = api.volume(name)["volume"]
     if transport == "auto":
@@ -59,7 +62,10 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
 @output_option
 @pass_session
 def detach(session: Session, name: str, force: bool) -> None:
-    """Detach a volume; refused while its device is mounted or open."""
+    """Detach a volume.
+
+    Refused while its device is mounted or open.
+    """
     api = session.api
     volume = api.volume(name)["volume"]
     attachments = volume["attachments"]

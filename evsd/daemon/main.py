@@ -47,11 +47,13 @@ log = structlog.get_logger()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with more settings, see evsd(8).",
+    help="TOML file with more settings: region, pool, user, [unix_users].",
 )
 @click.version_option(evsd.__version__, prog_name="evsd")
 def main(state_dir: Path, http: str | None, config: Path | None) -> None:
-    """Serve encrypted block volumes; runs in the foreground until SIGTERM.
+    """Serve encrypted block volumes.
+
+    Runs in the foreground until SIGTERM.
 
     Ready when STATE_DIR/evsd.sock accepts. Attached volumes stay attached when evsd stops.
     """

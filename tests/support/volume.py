@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -64,6 +65,7 @@ class Volume:
     threads: int = 4
     arguments: tuple[str, ...] = ()
     log: Path = field(init=False)
+    ticket_pipe: str = ""  # as /proc/PID/fd shows it
 
     def __post_init__(self) -> None:
         """The server's log is beside its socket."""
@@ -78,6 +80,7 @@ class Volume:
         """Start nbdkit and hand it the ticket; does not wait."""
         self.socket.unlink(missing_ok=True)
         reading, writing = os.pipe()
+        self.ticket_pipe = str(Path(f"/proc/self/fd/{reading}").readlink())
         command = [
             *self.wrapper,
             "nbdkit",
@@ -113,7 +116,7 @@ class Volume:
         process = self.start(None, *nbdkit_options)
         try:
             deadline = time.monotonic() + 10
-            while not self.socket.exists():
+            while not _accepts(self.socket):
                 assert process.poll() is None, self.log.read_text()
                 assert time.monotonic() < deadline, "nbdkit does not listen"
                 time.sleep(0.002)
@@ -152,6 +155,12 @@ class Volume:
         with self.path.open("rb") as file:
             file.seek(luks2.DATA_OFFSET + offset)
             return file.read(length)
+
+
+def _accepts(path: Path) -> bool:
+    """Whether somebody listens: a socket's file is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def stop(process: subprocess.Popen[bytes], server_pid: int) -> None:
