@@ -56,9 +56,13 @@ class Evsd:
                 stdout=log,
                 stderr=log,
             )
+        self.await_socket()
+
+    def await_socket(self) -> None:
+        """Wait until it accepts."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._accepts():
-            assert self._process.poll() is None, self.log.read_text()
+            assert self._process is None or self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 

@@ -1,0 +1,122 @@
+"""Who calls: Unix users on the socket, and what each may do."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.daemon import VENV_BIN, Evsd, Result, running_evsd, temporary_state
+
+USER = "daemon"  # ordinary users that every Debian has
+STRANGER = "games"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Evsd]:
+    with temporary_state() as directory:
+        config = directory / "evsd.toml"
+        config.write_text(f'[unix_users]\n{USER} = "ordinary user"\n')
+        with running_evsd("--config", str(config)) as running:
+            yield running
+
+
+def ctl_as(user: str, evsd: Evsd, *words: str) -> Result:
+    entry = pwd.getpwnam(user)
+    done = subprocess.run(
+        [evsd.evsctl, *words],
+        env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{evsd.socket}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        user=entry.pw_uid,
+        group=entry.pw_gid,
+        extra_groups=[],
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def test_an_unknown_unix_user_is_nobody(server: Evsd) -> None:
+    refused = ctl_as(STRANGER, server, "list")
+    assert (refused.status, "APIGW.0301" in refused.err) == (1, True)
+
+
+def test_an_ordinary_user_is_told_whom_to_ask_for_the_delegation(server: Evsd) -> None:
+    refused = ctl_as(USER, server, "create", "first", "--size", "1G")
+    assert (refused.status, "EVS.2055" in refused.err) == (1, True)
+    assert "ask a security administrator" in refused.err
+
+
+def test_an_ordinary_user_may_not_delegate(server: Evsd) -> None:
+    refused = ctl_as(USER, server, "delegation", "create")
+    assert (refused.status, "IAM.0002" in refused.err) == (1, True)
+    assert "Security Administrator" in refused.err
+
+
+def test_an_ordinary_user_may_not_disable_a_key(server: Evsd) -> None:
+    server.ok("key", "create", "theirs")
+    refused = ctl_as(USER, server, "key", "disable", "theirs")
+    assert (refused.status, "KMS.0330" in refused.err) == (1, True)
+    assert server.object("key", "show", "theirs")["key_info"]["key_state"] == "2"
+
+
+def test_after_the_delegation_every_user_of_the_project_can_use_encryption(server: Evsd) -> None:
+    server.ok("delegation", "create")
+    made = ctl_as(USER, server, "create", "mine", "--size", "1G")
+    assert made.status == 0, made
+    assert server.object("show", "mine")["volume"]["user_id"] == USER
+
+
+def test_the_user_who_starts_evsd_administers_it() -> None:
+    entry = pwd.getpwnam(USER)
+    with temporary_state() as state:
+        os.chown(state, entry.pw_uid, entry.pw_gid)
+        process = subprocess.Popen(
+            [VENV_BIN / "evsd", "--state-dir", state],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=entry.pw_uid,
+            group=entry.pw_gid,
+            extra_groups=[],
+        )
+        try:
+            evsd = Evsd(state)
+            evsd.await_socket()
+            assert ctl_as(USER, evsd, "delegation", "create").status == 0
+            assert ctl_as(USER, evsd, "create", "mine", "--size", "1G").status == 0
+            attached = ctl_as(USER, evsd, "attach", "mine", "--transport", "uri")
+            assert attached.status == 0, attached
+            assert ctl_as(USER, evsd, "detach", "mine").status == 0
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_plain_http_is_refused_beyond_loopback() -> None:
+    with temporary_state() as state:
+        done = subprocess.run(
+            [VENV_BIN / "evsd", "--state-dir", state, "--http", "0.0.0.0:0"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, "loopback addresses only" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("text", ['novelty = "x"', '[unix_users]\nroot = "king"', "= ="])
+def test_bad_settings_are_refused_by_name(text: str) -> None:
+    with temporary_state() as state:
+        config = state / "evsd.toml"
+        config.write_text(text)
+        done = subprocess.run(
+            [VENV_BIN / "evsd", "--state-dir", state / "s", "--config", config],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, str(config) in done.stderr) == (1, True)

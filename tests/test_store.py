@@ -1,0 +1,91 @@
+"""The metadata store: migrations and conditional changes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import select
+
+from evsd.store.database import MIGRATIONS, Database, utcnow
+from evsd.store.tables import Cmk, Domain, Project, Volume
+from evsd.store.transitions import advance
+from evsd.volumes.states import VOLUME_STATES, VolumeEvent
+
+
+def new_database(directory: Path) -> Database:
+    database = Database(f"sqlite:///{directory}/evsd.db")
+    database.migrate()
+    return database
+
+
+def test_the_migrations_lead_to_the_tables_of_the_code(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.check(config)
+
+
+def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
+    new_database(tmp_path)
+    new_database(tmp_path)
+
+
+def with_a_volume(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(Domain(id="d", name="d"))
+        session.flush()
+        session.add(Project(id="p", domain_id="d", name="p", region="local"))
+        session.flush()
+        session.add(
+            Cmk(id="k", domain_id="d", project_id="p", alias="k", status="2", created_at=utcnow())
+        )
+        session.flush()
+        session.add(
+            Volume(
+                id="v",
+                project_id="p",
+                name="v",
+                size_gib=1,
+                volume_type="SSD",
+                availability_zone="local",
+                status="available",
+                cmk_id="k",
+                wrapped_dek=b"",
+                user_name="root",
+                created_at=utcnow(),
+                updated_at=utcnow(),
+            )
+        )
+
+
+def test_of_many_callers_one_wins_a_change_of_state(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    with_a_volume(database)
+    wins: list[bool] = []
+
+    def attach() -> None:
+        with database.transaction() as session:
+            volume = session.get_one(Volume, "v")
+            wins.append(advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH))
+
+    threads = [threading.Thread(target=attach) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == [False] * 15 + [True]
+
+
+def test_a_change_that_the_table_does_not_list_changes_nothing(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    with_a_volume(database)
+    with database.transaction() as session:
+        volume = session.get_one(Volume, "v")
+        assert not advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
+    with database.reading() as session:
+        assert session.scalars(select(Volume.status)).one() == "available"
