@@ -122,11 +122,9 @@ def router(style: Style, tag: str) -> APIRouter:
             401: "not signed",
             403: "not allowed",
             404: "not found",
-            422: "not used",
             500: "internal error",
             503: "the key service can't be reached",
         }.items()
-        if status != 422
     }
     return APIRouter(route_class=ServiceRoute, tags=[tag], responses=responses)
 
