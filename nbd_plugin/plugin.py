@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import binascii
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -109,6 +110,7 @@ class Server:
         mode = os.O_RDONLY if read_only else os.O_RDWR
         self._fd = _open_volume(self.options["file"], mode)
         try:
+            _lock(self._fd, read_only)
             header = _read_header(self._fd)
             self._get_key(header)
             _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin)
@@ -172,6 +174,16 @@ def _open_volume(path: str, mode: int) -> int:
         return os.open(path, mode | os.O_CLOEXEC)
     except OSError as error:
         raise ServerError(f"{path}: {error.strerror}", error.errno or errno.EIO) from None
+
+
+def _lock(fd: int, read_only: bool) -> None:
+    """Two servers of one file would undo each other's writes inside a sector."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno != errno.EWOULDBLOCK:
+            raise ServerError(f"the volume can't be locked: {error.strerror}") from None
+        raise ServerError("another server is serving this volume", errno.EBUSY) from None
 
 
 def _read_header(fd: int) -> luks2.Header:

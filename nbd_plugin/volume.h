@@ -12,16 +12,19 @@
 #ifndef EVSD_VOLUME_H
 #define EVSD_VOLUME_H
 
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include <linux/falloc.h>
 #include <linux/magic.h>
 
 #include "key.h"
 
+#define SLOW_WRITE_US 1000
 #define STRIPES 512u /* a request of 32 MiB covers each of them once */
 
 static struct {
@@ -29,6 +32,7 @@ static struct {
     bool thin, regular;
     bool in_memory;              /* the file is on tmpfs: reading it never waits for a disk */
     bool nowait_read, nowait_write; /* until the filesystem says that it can't */
+    unsigned slow_writes;           /* so many small writes to come are expected to wait */
     uint64_t data_offset, size;
     pthread_rwlock_t stripes[STRIPES];
 } volume = {.fd = -1};
@@ -63,6 +67,7 @@ static int volume_set(int fd, uint64_t data_offset, uint64_t size, bool thin) {
     /* A block device's own file is on devtmpfs, which has the magic of tmpfs. */
     volume.in_memory = volume.regular && fs.f_type == TMPFS_MAGIC;
     volume.nowait_read = volume.nowait_write = true;
+    volume.slow_writes = 0;
     volume.data_offset = data_offset;
     volume.size = size;
     return 0;
@@ -157,18 +162,37 @@ static int fetch(uint8_t *buffer, size_t count, uint64_t offset, bool may_block)
     return n == (ssize_t)count ? 0 : EAGAIN;
 }
 
-/* Where RWF_NOWAIT is not supported for buffered writes (ext4, tmpfs) a small write is done
- * directly: it goes to the page cache. */
+static int64_t now_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+/* Where RWF_NOWAIT is not supported for buffered writes (ext4, tmpfs) a small write usually just
+ * goes to the page cache. After one that waited, for throttling or for a file server, the next
+ * hundred are expected to. */
+static int store_in_cache(const uint8_t *buffer, size_t count, off_t at) {
+    if (volume.slow_writes) {
+        volume.slow_writes--;
+        return EAGAIN;
+    }
+    int64_t started = now_us();
+    int err = pwrite_all(buffer, count, at);
+    if (now_us() - started > SLOW_WRITE_US)
+        volume.slow_writes = 100;
+    return err;
+}
+
 static int store(const uint8_t *buffer, size_t count, uint64_t offset, bool may_block) {
     off_t at = volume.data_offset + offset;
-    if (may_block || !volume.nowait_write)
+    if (may_block)
         return pwrite_all(buffer, count, at);
+    if (!volume.nowait_write)
+        return store_in_cache(buffer, count, at);
     struct iovec piece = {(void *)buffer, count};
     ssize_t n = pwritev2(volume.fd, &piece, 1, at, RWF_NOWAIT);
-    if (n < 0 && errno == EOPNOTSUPP) {
+    if (n < 0 && errno == EOPNOTSUPP)
         volume.nowait_write = false;
-        return pwrite_all(buffer, count, at);
-    }
     return n == (ssize_t)count ? 0 : EAGAIN;
 }
 

@@ -1,0 +1,109 @@
+"""Where the data key is, and where not: read from the server's own memory, as root."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.volume import MIB, Volume, eventually
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may read another's memory")
+
+
+def memory(pid: int) -> list[bytes]:
+    """All that a process has mapped to write."""
+    regions = []
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
+        for line in maps:
+            area, mode = line.split()[:2]
+            if "w" not in mode:
+                continue
+            start, end = (int(part, 16) for part in area.split("-"))
+            file.seek(start)
+            try:
+                regions.append(file.read(end - start))
+            except OSError:
+                continue
+    return regions
+
+
+def places(pid: int, dek: bytes) -> dict[str, int]:
+    """How often the key and its halves are in a process's memory."""
+    regions = memory(pid)
+    needles = {"dek": dek, "data half": dek[:32], "tweak half": dek[32:]}
+    return {name: sum(r.count(needle) for r in regions) for name, needle in needles.items()}
+
+
+NOWHERE = {"dek": 0, "data half": 0, "tweak half": 0}
+
+
+def test_the_key_is_in_memory_exactly_while_attached(volume: Volume) -> None:
+    dek = volume.service.dek
+    with volume.served() as process:
+        assert places(process.pid, dek) == NOWHERE
+        for _ in range(2):
+            with volume.connected(2) as (first, second):
+                first.pwrite(b"x" * MIB, 0)
+                second.pwrite(b"x" * 512, 100)
+                first.pread(MIB, 512)
+                assert places(process.pid, dek)["dek"] == 1
+            eventually(lambda: places(process.pid, dek)["dek"] == 0)
+            assert places(process.pid, dek) == NOWHERE
+
+
+def test_no_key_is_left_after_a_refusal(volume: Volume) -> None:
+    volume.service.dek = dek = os.urandom(64)  # another key than the header's digest is of
+    with volume.served() as process:
+        for _ in range(3):
+            with pytest.raises(Exception, match="nbd_connect"), volume.connection():
+                pass
+        assert places(process.pid, dek) == NOWHERE
+
+
+def test_plaintext_of_a_merged_sector_is_wiped_with_the_key(volume: Volume) -> None:
+    secret = os.urandom(256)
+    with volume.served() as process:
+        with volume.connected() as (handle,):
+            handle.pwrite(secret, 1000)
+        eventually(lambda: places(process.pid, volume.service.dek) == NOWHERE)
+        # nbdkit's own buffers are not ours to wipe: one copy at most may be in a freed one.
+        assert sum(region.count(secret) for region in memory(process.pid)) <= 1
+
+
+def test_the_ticket_is_not_in_argv_or_environment(volume: Volume) -> None:
+    with volume.served() as process:
+        for name in ("cmdline", "environ"):
+            assert (
+                volume.service.ticket.encode()
+                not in Path(f"/proc/{process.pid}/{name}").read_bytes()
+            )
+
+
+def test_the_ticket_pipe_is_closed_before_serving(volume: Volume) -> None:
+    with volume.served() as process:
+        targets = set()
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed in between
+                targets.add(str(descriptor.readlink()))
+    assert targets
+    assert volume.ticket_pipe not in targets
+
+
+def test_the_process_can_not_be_dumped_or_gain_privileges(volume: Volume) -> None:
+    with volume.served() as process:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert "NoNewPrivs:\t1" in status
+    (core,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert core.split()[4:6] == ["0", "0"]
+
+
+def test_the_page_of_the_key_is_locked_and_not_dumped(volume: Volume) -> None:
+    with volume.served() as process, volume.connected():
+        smaps = Path(f"/proc/{process.pid}/smaps").read_text()
+        flags = [line.split()[1:] for line in smaps.splitlines() if line.startswith("VmFlags")]
+    assert any({"lo", "dd", "dc"} <= set(mapping) for mapping in flags)
