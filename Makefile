@@ -46,7 +46,7 @@ format: build ## let ruff reformat
 	$(VENV)/bin/ruff format .
 
 bench: deps build ## compare the data path with its peers, as ratios
-	$(VENV)/bin/python bench/datapath.py
+	$(VENV)/bin/python -m bench.datapath
 
 docs: build ## make man pages, shell completion and the OpenAPI file from the code
 	$(VENV)/bin/python -m tools.generate_docs

@@ -34,12 +34,13 @@ class PublishedError(Exception):
 
     def as_wire(self) -> dict[str, str]:
         """The error as the key process sends it; `from_wire` is the way back."""
-        return {"code": self.code, "message": self.message, "remedy": self.remedy}
+        return {"class": type(self).__name__, "message": self.message, "remedy": self.remedy}
 
 
 def from_wire(wire: dict[str, str]) -> PublishedError:
-    """Rebuild the error another process raised; an unknown code becomes `Internal`."""
-    cls = next((c for c in _all_errors(PublishedError) if c.code == wire["code"]), Internal)
+    """Rebuild the error another process raised."""
+    named = {cls.__name__: cls for cls in _all_errors(PublishedError)}
+    cls = named[wire["class"]]
     error = cls.__new__(cls)
     error.message, error.remedy = wire["message"], wire["remedy"]
     Exception.__init__(error, error.text)
@@ -63,8 +64,14 @@ class NotSigned(PublishedError):
     code, status = "APIGW.0301", 401
     template = "Incorrect IAM authentication information: {reason}"
     remedy_template = (
-        "sign the request with an access key, or use the unix socket as a user evsd knows"
+        "use the unix socket as a user evsd knows, or sign with a pair that "
+        "evsctl access-key create has printed"
     )
+
+
+class BodyTooLong(PublishedError):
+    code, status = "APIGW.0201", 413
+    template = "the request body is longer than {limit} bytes"
 
 
 class NoSuchApi(PublishedError):
@@ -79,6 +86,14 @@ class IamForbidden(PublishedError):
     code, status = "IAM.0002", 403
     template = "{user} may not do {permission}"
     remedy_template = "ask a user with one of these roles: {roles}"
+
+
+class TicketRefused(PublishedError):
+    """Of a server that asks for its key; which part of it was wrong is not told."""
+
+    code, status = "IAM.0002", 403
+    template = "this ticket gives no right to the key"
+    remedy_template = "detach the volume and attach it again"
 
 
 class IamBadRequest(PublishedError):
@@ -108,14 +123,14 @@ class KmsBadJson(KmsError):
     template = "the request body is not JSON: {reason}"
 
 
-class KmsTooLong(KmsError):
-    code, status = "KMS.0203", 400
-    template = "the request body is longer than {limit} bytes"
-
-
 class KmsMissing(KmsError):
     code, status = "KMS.0204", 400
     template = "the parameter {field} is missing"
+
+
+class KmsBadSequence(KmsError):
+    code, status = "KMS.0206", 400
+    template = "bad sequence {value!r}: a message id of 36 characters"
 
 
 class KmsBadKeyId(KmsError):
@@ -185,7 +200,7 @@ class BadAlias(KmsError):
 
 class BadDescription(KmsError):
     code, status = "KMS.1103", 400
-    template = "the key description is longer than 255 characters"
+    template = "bad key description: {reason}"
 
 
 class AliasExists(KmsError):
@@ -286,7 +301,7 @@ class EvsMissing(EvsBadRequest):
 
 class VolumeDescriptionBad(EvsError):
     code, status = "EVS.1004", 400
-    template = "the volume description is longer than 255 characters"
+    template = "bad volume description: {reason}"
 
 
 class EvsMalformed(EvsError):
@@ -312,7 +327,7 @@ class EvsBadLimit(EvsError):
 class VolumeNotDeletable(EvsError):
     code, status = "EVS.1046", 400
     template = "volume {name} is {status}, only an available one or one in error can be deleted"
-    remedy_template = "detach it first: evsctl detach {name}"
+    remedy_template = "if it is attached, detach it first: evsctl detach {name}"
 
 
 class VolumeKeyNotEnabled(EvsError):
@@ -361,16 +376,24 @@ class AttachmentNotFound(VolumeNotFound):
 class VolumeNotAttachable(EvsError):
     code, status = "EVS.2134", 400
     template = "volume {name} is {status}, only an available one can be attached"
+    remedy_template = "evsctl show {name} tells who has it; if nobody does: evsctl detach {name}"
 
 
 class AttachFailed(VolumeNotAttachable):
     template = "the server of volume {name} did not start: {reason}"
-    remedy_template = "the volume's file is untouched; evsd's log has the rest"
+    remedy_template = "nothing was written to the volume; evsd's log has the rest"
+
+
+class DetachFailed(EvsError):
+    code, status = "EVS.5500", 500
+    template = "attachment {name} can't be ended: {reason}"
+    remedy_template = "look at the host and the pool, then detach again"
 
 
 class PoolFailed(EvsError):
     code, status = "EVS.5500", 500
-    template = "the pool can't store volume {name}: {reason}"
+    template = "the pool fails volume {name}: {reason}"
+    remedy_template = "look at the pool's filesystem, then try again"
 
 
 class JobNotFound(EvsError):

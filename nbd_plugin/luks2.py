@@ -61,6 +61,7 @@ _JSON_SIZE = _COPY_SIZE - _BINARY.size
 _MAGICS = (b"LUKS\xba\xbe", b"SKUL\xba\xbe")
 _CHECKSUM = slice(448, 512)
 _KEYSLOTS_OFFSET = 2 * _COPY_SIZE
+HEADER_LENGTH = 2 * _COPY_SIZE  # both copies
 
 
 class HeaderError(Exception):

@@ -30,7 +30,7 @@
 static struct {
     int fd;
     bool thin, regular;
-    bool in_memory;              /* the file is on tmpfs: reading it never waits for a disk */
+    bool in_memory;              /* the file is on tmpfs: nothing waits for a disk */
     bool nowait_read, nowait_write; /* until the filesystem says that it can't */
     unsigned slow_writes;           /* so many small writes to come are expected to wait */
     uint64_t data_offset, size;
@@ -168,9 +168,9 @@ static int64_t now_us(void) {
     return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 }
 
-/* Where RWF_NOWAIT is not supported for buffered writes (ext4, tmpfs) a small write usually just
- * goes to the page cache. After one that waited, for throttling or for a file server, the next
- * hundred are expected to. */
+/* Where RWF_NOWAIT is not supported for buffered writes (ext4) a small write usually just goes to
+ * the page cache. After one that waited, for throttling or for a file server, the next ones are
+ * expected to. Few, for one that was preempted looks the same. */
 static int store_in_cache(const uint8_t *buffer, size_t count, off_t at) {
     if (volume.slow_writes) {
         volume.slow_writes--;
@@ -179,13 +179,13 @@ static int store_in_cache(const uint8_t *buffer, size_t count, off_t at) {
     int64_t started = now_us();
     int err = pwrite_all(buffer, count, at);
     if (now_us() - started > SLOW_WRITE_US)
-        volume.slow_writes = 100;
+        volume.slow_writes = 32;
     return err;
 }
 
 static int store(const uint8_t *buffer, size_t count, uint64_t offset, bool may_block) {
     off_t at = volume.data_offset + offset;
-    if (may_block)
+    if (may_block || volume.in_memory)
         return pwrite_all(buffer, count, at);
     if (!volume.nowait_write)
         return store_in_cache(buffer, count, at);
@@ -430,13 +430,13 @@ static int volume_extents(uint64_t offset, uint64_t count, struct extent *extent
     *filled = 0;
     if (!in_bounds(offset, count))
         return EINVAL;
-    uint64_t at = sector_floor(offset), end = sector_ceiling(offset + count), next;
+    uint64_t at = sector_floor(offset), end = sector_ceiling(offset + count), data, next;
     while (at < end && *filled < limit) {
-        int err = seek(SEEK_DATA, at, end, &next);
-        next = next < end ? sector_floor(next) : end;
+        int err = seek(SEEK_DATA, at, end, &data);
+        next = data < end ? sector_floor(data) : end;
         bool hole = !err && next > at;
         if (!err && !hole) {
-            err = seek(SEEK_HOLE, at, end, &next);
+            err = seek(SEEK_HOLE, data, end, &next);
             next = sector_ceiling(next);
         }
         if (err)

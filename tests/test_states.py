@@ -22,16 +22,19 @@ pending-deletion cancel-deletion disabled
 """
 VOLUMES = """
 creating created available
+creating create-failed error
 available reserve reserved
-available attach attaching
 reserved attach attaching
 attaching attached in-use
-attaching attach-failed available
 reserved detach detaching
 attaching detach detaching
 in-use detach detaching
+detaching detach detaching
 detaching detached available
 available delete deleting
+error delete deleting
+error-deleting delete deleting
+deleting delete-failed error-deleting
 """
 ATTACHMENTS = """
 reserved serve starting
@@ -41,6 +44,7 @@ reserved detach detaching
 starting detach detaching
 attaching detach detaching
 attached detach detaching
+detaching detach detaching
 """
 
 

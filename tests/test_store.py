@@ -71,7 +71,7 @@ def test_of_many_callers_one_wins_a_change_of_state(tmp_path: Path) -> None:
     def attach() -> None:
         with database.transaction() as session:
             volume = session.get_one(Volume, "v")
-            wins.append(advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH))
+            wins.append(advance(session, volume, VOLUME_STATES, VolumeEvent.RESERVE))
 
     threads = [threading.Thread(target=attach) for _ in range(16)]
     for thread in threads:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from evsd.errors import NotSigned
 from evsd.iam import signature
-from evsd.iam.policy import Role
 from evsd.iam.principals import Principal, UnixUsers
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
@@ -54,9 +53,7 @@ class Authenticator:
             text=signed.string_to_sign,
             signature=signed.value,
         )
-        return Principal(
-            name=user["user_name"],
-            domain_id=user["domain_id"],
-            roles=frozenset(map(Role, user["roles"])),
-            source=request.peer_address,
-        )
+        principal = self._users.named(user["user_name"], request.peer_address)
+        if principal is None or principal.domain_id != user["domain_id"]:
+            raise NotSigned(reason=f"user {user['user_name']} is not known to evsd any more")
+        return principal

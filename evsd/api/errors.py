@@ -30,7 +30,6 @@ class Style:
     malformed: type[PublishedError]
     missing: type[PublishedError]
     invalid: type[PublishedError]
-    too_long: type[PublishedError]
     forbidden: type[PublishedError]
     foreign_project: type[PublishedError]
     fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
@@ -50,7 +49,7 @@ class Style:
         names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
         name = next((n for n in reversed(names) if n in self.fields), ".".join(names) or "body")
         if first["type"] == "missing" and name not in self.fields:
-            return self.missing(field=name)
+            return self.missing(field=name, reason=reason)
         value = None if first["type"] == "missing" else _shorten(first["input"])
         return self.fields.get(name, self.invalid)(field=name, value=value, reason=reason)
 
@@ -89,11 +88,11 @@ KMS = Style(
     malformed=e.KmsBadJson,
     missing=e.KmsMissing,
     invalid=e.KmsBadParameter,
-    too_long=e.KmsTooLong,
     forbidden=e.KmsForbidden,
     foreign_project=e.KmsProjectMismatch,
     fields={
         "key_id": e.KmsBadKeyId,
+        "sequence": e.KmsBadSequence,
         "key_alias": e.BadAlias,
         "key_description": e.BadDescription,
         "limit": e.BadLimit,
@@ -110,7 +109,6 @@ EVS = Style(
     malformed=e.EvsMalformed,
     missing=e.EvsMissing,
     invalid=e.EvsBadField,
-    too_long=e.EvsMalformed,
     forbidden=e.EvsForbidden,
     foreign_project=e.EvsProjectMismatch,
     fields={
@@ -130,7 +128,6 @@ CINDER = Style(
     malformed=e.EvsMalformed,
     missing=e.EvsMissing,
     invalid=e.EvsBadField,
-    too_long=e.EvsMalformed,
     forbidden=e.EvsForbidden,
     foreign_project=e.EvsProjectMismatch,
 )
@@ -139,7 +136,6 @@ IAM = Style(
     malformed=e.IamBadRequest,
     missing=e.IamBadRequest,
     invalid=e.IamBadRequest,
-    too_long=e.IamBadRequest,
     forbidden=e.IamForbidden,
     foreign_project=e.IamForbidden,
 )

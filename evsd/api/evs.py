@@ -6,23 +6,39 @@ import math
 import re
 from collections import defaultdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Query
+from fastapi import Query, Request
 from fastapi.routing import APIRouter
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from evsd.api import errors
+from evsd.api.fields import MAX_OFFSET, UUID_PATTERN, VolumeId, microseconds, printable
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
 from evsd.errors import EvsBadRequest, VolumeEncryptionBad
 from evsd.iam.policy import Permission
 from evsd.kms.call import Call
 from evsd.store.tables import Attachment, Volume
-from evsd.volumes.service import MAX_SIZE_GIB, NewVolume
+from evsd.volumes.service import MAX_SIZE_GIB, NewVolume, Page
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
 VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
-_KEY_ID = re.compile(r"[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}\Z")
+# Published filters of the list that this version does not have. To ignore one would be worse: a
+# script that lists and deletes would hit other volumes than it asked for.
+UNSUPPORTED_FILTERS = frozenset(
+    {
+        "marker",
+        "metadata",
+        "not_metadata",
+        "multiattach",
+        "service_type",
+        "dedicated_storage_id",
+        "dedicated_storage_name",
+        "volume_type_id",
+        "enterprise_project_id",
+        "server_id",
+    }
+)
 
 
 def _whole_gib(value: object) -> object:
@@ -32,10 +48,12 @@ def _whole_gib(value: object) -> object:
     return int(value)
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("it has unprintable characters")
-    return value
+def _name(value: str) -> str:
+    if value != value.strip():
+        raise ValueError("it begins or ends with a space")
+    if re.fullmatch(UUID_PATTERN, value):
+        raise ValueError("it could be taken for an id")
+    return printable(value)
 
 
 def _known_type(value: str) -> str:
@@ -47,11 +65,11 @@ def _known_type(value: str) -> str:
 class WantedVolume(Model):
     """What create asks for."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
+    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
     size: Annotated[int, BeforeValidator(_whole_gib), Field(ge=1, le=MAX_SIZE_GIB)]
     volume_type: Annotated[str, AfterValidator(_known_type)] = "SSD"
     availability_zone: Annotated[str, Field(min_length=1, max_length=64)] = "local"
-    description: Annotated[str, Field(max_length=255)] | None = None
+    description: Annotated[str, Field(max_length=255), AfterValidator(printable)] | None = None
     metadata: dict[str, str] | None = None
     tags: dict[str, str] | None = None
     count: int = 1
@@ -87,8 +105,6 @@ class AttachmentOfVolume(Model):
 
 class VolumeView(Model):
     """A volume as published."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     id: str
     name: str
@@ -165,17 +181,30 @@ def create_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) 
 
 @routes.get("/v2/{project_id}/cloudvolumes/detail", **needs(Permission.VOLUME_LIST))
 def list_volumes(
+    request: Request,
     call: Caller,
     services: UsesServices,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
     name: str | None = None,
     status: str | None = None,
     id: str | None = None,  # noqa: A002 - the published parameter
+    availability_zone: str | None = None,
+    ids: Annotated[str | None, Query(max_length=4096)] = None,
+    sort_key: Literal["id", "status", "size", "created_at"] = "created_at",
+    sort_dir: Literal["asc", "desc"] = "desc",
 ) -> ListVolumesResponse:
-    """One page of the project's volumes, newest first."""
+    """One page of the project's volumes, newest first unless told otherwise."""
+    if refused := UNSUPPORTED_FILTERS & set(request.query_params):
+        raise EvsBadRequest(reason=f"filter {min(refused)} is not supported by this version")
     volumes, total = services.volumes.list_page(
-        call.project_id, limit, offset, name=name, status=status, id=id
+        call.project_id,
+        Page(limit, offset, sort_key, descending=sort_dir == "desc"),
+        ids=_ids(ids),
+        name=name,
+        status=status,
+        id=id,
+        availability_zone=availability_zone,
     )
     attached = defaultdict(list)
     for attachment in services.attachments.list_all(call.project_id):
@@ -185,13 +214,13 @@ def list_volumes(
 
 
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))
-def show_volume(volume_id: str, call: Caller, services: UsesServices) -> ShowVolumeResponse:
+def show_volume(volume_id: VolumeId, call: Caller, services: UsesServices) -> ShowVolumeResponse:
     """One volume."""
     return ShowVolumeResponse(volume=_show(call, services, volume_id))
 
 
 @routes.delete("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_DELETE))
-def delete_volume(volume_id: str, call: Caller, services: UsesServices) -> JobAnswer:
+def delete_volume(volume_id: VolumeId, call: Caller, services: UsesServices) -> JobAnswer:
     """Destroy a volume and the wrapped key with it."""
     return JobAnswer(job_id=services.volumes.delete(call.project_id, volume_id).id)
 
@@ -227,7 +256,7 @@ def _wanted(volume: WantedVolume) -> NewVolume:
     if metadata.pop(ENCRYPTED, "1") != "1":
         raise VolumeEncryptionBad(reason=f'{ENCRYPTED} can only be "1"')
     cmk_id = metadata.pop(CMK_ID, None)
-    if cmk_id is not None and not _KEY_ID.match(cmk_id):
+    if cmk_id is not None and not re.fullmatch(UUID_PATTERN.rstrip("$"), cmk_id):
         raise VolumeEncryptionBad(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
     return NewVolume(
         name=volume.name,
@@ -239,6 +268,11 @@ def _wanted(volume: WantedVolume) -> NewVolume:
         metadata=metadata,
         tags=volume.tags or {},
     )
+
+
+def _ids(text: str | None) -> list[str] | None:
+    """The published form is a list as text: ``['a','b']``."""
+    return None if text is None else re.findall(r"[0-9a-z-]{36}", text)
 
 
 def _show(call: Call, services: Services, volume_id: str) -> VolumeView:
@@ -261,8 +295,8 @@ def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
         user_id=volume.user_name,
         tenant_id=volume.project_id,
         links=[{"rel": "self", "href": f"/v2/{volume.project_id}/cloudvolumes/{volume.id}"}],
-        created_at=_volume_time(volume.created_at),
-        updated_at=_volume_time(volume.updated_at),
+        created_at=microseconds(volume.created_at),
+        updated_at=microseconds(volume.updated_at),
         wwn=volume.id.replace("-", ""),
     )
 
@@ -275,12 +309,8 @@ def _attachment(attachment: Attachment) -> AttachmentOfVolume:
         server_id=attachment.instance or "",
         device=str(attachment.connector.get("mountpoint") or ""),
         host_name=str(attachment.connector.get("host") or ""),
-        attached_at=_volume_time(attachment.attached_at) if attachment.attached_at else "",
+        attached_at=microseconds(attachment.attached_at) if attachment.attached_at else "",
     )
-
-
-def _volume_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
 def _job_time(moment: datetime) -> str:

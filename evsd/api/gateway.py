@@ -14,19 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evsd.api.authentication import SignedRequest
 from evsd.api.errors import gateway_body
-from evsd.errors import PublishedError
+from evsd.errors import BodyTooLong, Internal, PublishedError
 from evsd.iam.principals import Principal
 
 BODY_LIMIT = 512 * 1024
 
 log = structlog.get_logger()
-
-
-class BodyTooLong(PublishedError):
-    """Longer than any request of the published API."""
-
-    code, status = "APIGW.0201", 413
-    template = "the request body is longer than {limit} bytes"
 
 
 Authenticate = Callable[[SignedRequest], Principal]
@@ -40,31 +33,37 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer it here."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] != "http":  # nothing here is a websocket
             return
         request_id, started = uuid.uuid4().hex, time.monotonic()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         scope["state"]["request_id"] = request_id
         respond = _Responder(send, request_id)
         try:
-            body = await _read_body(receive)
-            scope["state"]["principal"] = await run_in_threadpool(
-                self._authenticate, _signed(scope, body)
+            await self._let_in(scope, receive, respond)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=respond.status,
+                ms=round((time.monotonic() - started) * 1000, 1),
             )
+            structlog.contextvars.clear_contextvars()
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["state"]["request_id"]
+        try:
+            body = await _read_body(receive)
+            principal = await run_in_threadpool(self._authenticate, _signed(scope, body))
         except PublishedError as error:
-            response = JSONResponse(gateway_body(error, request_id), error.status)
-            await response(scope, receive, respond)
+            await _refuse(error, scope, receive, send)
+        except Exception:
+            log.exception("authentication failed")
+            await _refuse(Internal(request_id=request_id), scope, receive, send)
         else:
-            await self._app(scope, _replay(body, receive), respond)
-        log.info(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=respond.status,
-            ms=round((time.monotonic() - started) * 1000, 1),
-        )
-        structlog.contextvars.clear_contextvars()
+            scope["state"]["principal"] = principal
+            await self._app(scope, _replay(body, receive), send)
 
 
 class _Responder:
@@ -82,6 +81,11 @@ class _Responder:
                 (b"x-request-id", self._request_id.encode()),
             ]
         await self._send(message)
+
+
+async def _refuse(error: PublishedError, scope: Scope, receive: Receive, send: Send) -> None:
+    body = gateway_body(error, scope["state"]["request_id"])
+    await JSONResponse(body, error.status)(scope, receive, send)
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Response
@@ -10,6 +9,7 @@ from fastapi.routing import APIRouter
 from pydantic import Field
 
 from evsd.api import errors
+from evsd.api.fields import microseconds
 from evsd.api.routes import Caller, CallingPrincipal, Model, UsesServices, needs, router
 from evsd.errors import IamNotFound
 from evsd.iam.policy import VOLUME_SERVICE, Permission
@@ -246,7 +246,6 @@ def create_access_key(
     made = services.keys.call(
         "create_access_key",
         call,
-        roles=sorted(caller.roles),
         description=body.credential.description,
     )
     return CreatedCredentialResponse(credential=CreatedCredential(**made))
@@ -284,9 +283,5 @@ def _agency(agency: Agency) -> AgencyView:
         trust_domain_id=agency.trust_domain_name,
         trust_domain_name=agency.trust_domain_name,
         description=agency.description,
-        create_time=_time(agency.created_at),
+        create_time=microseconds(agency.created_at),
     )
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from fastapi.routing import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from evsd.api import errors
+from evsd.api.fields import MAX_OFFSET, UUID_PATTERN, KeyId, printable
 from evsd.api.routes import Caller, Model, UsesServices, needs, router
 from evsd.errors import BadEncryptionContext, DatakeyLengthMultiple, DatakeyLengthRange, DatakeySpec
 from evsd.iam.policy import Permission
@@ -29,36 +32,47 @@ def _number(value: object) -> object:
 def _alias(value: str) -> str:
     if value.endswith("/default"):
         raise ValueError("only default keys end with /default")
+    if re.fullmatch(UUID_PATTERN, value):
+        raise ValueError("it could be taken for a key id")
     return value
 
 
 Number = Annotated[int, BeforeValidator(_number)]
-KeyId = Annotated[str, Field(pattern=r"^[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}$")]
 Alias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9:/_-]{1,255}$"), AfterValidator(_alias)]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=4096)]
 
 
-class CreateKeyBody(Model):
+class Body(Model):
+    """What every body may have: an id of the client's own, and what only other tokens know."""
+
+    sequence: Annotated[str, Field(pattern="^[0-9a-zA-Z-]{36}$")] | None = None
+    pin: None = None
+    pin_type: None = None
+    vm_id: None = None
+    keystore_id: Annotated[str, Field(pattern="^0$")] | None = None
+
+
+class CreateKeyBody(Body):
     """create-key."""
 
     key_alias: Alias
-    key_description: Annotated[str, Field(max_length=255)] = ""
+    key_description: Annotated[str, Field(max_length=255), AfterValidator(printable)] = ""
     key_spec: Annotated[str, Field(pattern="^AES_256$")] = "AES_256"
     key_usage: Annotated[str, Field(pattern="^ENCRYPT_DECRYPT$")] = "ENCRYPT_DECRYPT"
     origin: Annotated[str, Field(pattern="^kms$")] = "kms"
 
 
-class KeyBody(Model):
+class KeyBody(Body):
     """Every operation on one key."""
 
     key_id: KeyId
 
 
-class ListKeysBody(Model):
+class ListKeysBody(Body):
     """list-keys."""
 
     limit: Annotated[Number, Field(ge=1, le=1000)] = 1000
-    marker: Annotated[Number, Field(ge=0)] = 0
+    marker: Annotated[Number, Field(ge=0, le=MAX_OFFSET)] = 0
     key_state: Annotated[str, Field(pattern="^[1-5]$")] | None = None
     key_spec: str = "AES_256"
 
@@ -75,8 +89,7 @@ class Context(Model):
             raise BadEncryptionContext(
                 reason="additional_authenticated_data and encryption_context exclude each other"
             )
-        if len(str(self.encryption_context or "")) > CONTEXT_LIMIT:
-            raise BadEncryptionContext(reason=f"longer than {CONTEXT_LIMIT} characters")
+        _check_context(self.context)
         return self
 
     @property
@@ -85,6 +98,16 @@ class Context(Model):
         if self.additional_authenticated_data is not None:
             return self.additional_authenticated_data
         return self.encryption_context or {}
+
+
+def _check_context(context: dict[str, str] | str) -> None:
+    text = json.dumps(context, ensure_ascii=False)
+    if len(text) > CONTEXT_LIMIT:
+        raise BadEncryptionContext(reason=f"longer than {CONTEXT_LIMIT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a character, "\ud800"
+        raise BadEncryptionContext(reason="it is not Unicode text") from error
 
 
 class CreateDatakeyBody(KeyBody, Context):
@@ -222,8 +245,14 @@ def list_keys(
 ) -> ListKeysResponse:
     """One page of the project's keys; the marker is an offset."""
     page = body or ListKeysBody()
+    # All keys are AES_256 yet: of another kind there are none.
+    none = page.key_spec not in ("AES_256", "ALL")
     listed = services.keys.call(
-        "list_keys", call, state=page.key_state, limit=page.limit, offset=page.marker
+        "list_keys",
+        call,
+        state="none" if none else page.key_state,
+        limit=page.limit,
+        offset=page.marker,
     )
     details = [_details(key, services.region) for key in listed["keys"]]
     end = page.marker + len(details)

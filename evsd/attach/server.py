@@ -17,6 +17,8 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import nbd_plugin
 from evsd.processes import is_running, start_time
@@ -56,72 +58,112 @@ class ServerProcess:
         return is_running(self.pid, self.started)
 
     def stop(self) -> None:
-        """Let it finish the requests in flight, flush and end; kill it if it can't."""
-        if not self.running:
+        """Let it finish the requests in flight, flush and end; kill it if it can't.
+
+        Returns when it has ended; raises `ServerFailed` if it doesn't even when it is killed, as a
+        process in a disk's hands may: its volume must not get a second server then.
+        """
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
             return
-        pidfd = os.pidfd_open(self.pid)
         try:
             for sign in (signal.SIGTERM, signal.SIGKILL):
+                # Asked after the pidfd was opened: the pid can't be another's from here on.
+                if not self.running:
+                    return
                 signal.pidfd_send_signal(pidfd, sign)
-                if select.select([pidfd], [], [], STOP_TIMEOUT_S)[0]:
+                if ended(pidfd, STOP_TIMEOUT_S):
                     return
         except ProcessLookupError:
             return
         finally:
             os.close(pidfd)
+        raise ServerFailed(f"process {self.pid} can't be ended, its disk may hang")
+
+
+def ended(pidfd: int, timeout_s: float) -> bool:
+    """Whether the process of a pidfd ends in time."""
+    poll = select.poll()  # not select(), which takes no descriptor above 1023
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 class WaitingServer:
-    """A started server that waits for its ticket. Leave the `with` block without: it ends."""
+    """A started server that waits for its ticket; leave the `with` block without, and it ends.
+
+    Raises `ServerFailed` for whatever keeps it from serving.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         reading, self._writing = os.pipe2(os.O_CLOEXEC)
-        settings.socket.unlink(missing_ok=True)  # nbdkit leaves it behind when it is killed
         try:
-            with settings.log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603
-                    _command(settings, reading),
-                    env=_environment(),
-                    pass_fds=[reading],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    start_new_session=True,  # it must survive evsd and Ctrl-C
-                    umask=0o077,
-                )
+            self._process = _start(settings, reading)
+        except OSError as error:
+            os.close(self._writing)
+            raise ServerFailed(f"nbdkit can't be started: {error}") from error
         finally:
             os.close(reading)
-        started = start_time(self._process.pid)
-        if started is None:
-            raise ServerFailed(self._last_words())
-        self.process = ServerProcess(self._process.pid, started)
-        # The watcher waits for the process, not Popen: it may outlive evsd.
-        self._process.returncode = 0
+        self._has_ticket = False
+        self.process = ServerProcess(self._process.pid, start_time(self._process.pid) or 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if not self._has_ticket:
+            os.close(self._writing)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def release(self, ticket: str) -> None:
-        """Hand over the ticket and wait until the socket accepts; raises `ServerFailed`."""
-        os.write(self._writing, ticket.encode())
-        self.close()
+        """Hand over the ticket: from here on the process is the watcher's to wait for."""
+        try:
+            os.write(self._writing, ticket.encode())
+        except BrokenPipeError as error:
+            raise ServerFailed(self._last_words()) from error
+        os.close(self._writing)
+        self._has_ticket = True
+        self._process.returncode = 0
+
+    def await_ready(self) -> None:
+        """Wait until the socket accepts."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _accepts(self._settings.socket):
             if not self.process.running:
                 raise ServerFailed(self._last_words())
             if time.monotonic() > deadline:
-                self.process.stop()
                 raise ServerFailed(f"no answer within {START_TIMEOUT_S} s")
             time.sleep(0.002)
-
-    def close(self) -> None:
-        """Close the ticket's pipe; without a ticket in it the process ends."""
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1
 
     def _last_words(self) -> str:
         lines = self._settings.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("nbdkit: error: ") if lines else "it ended without a word"
+
+
+def _start(settings: ServerSettings, ticket_fd: int) -> subprocess.Popen[bytes]:
+    settings.socket.unlink(missing_ok=True)  # nbdkit leaves it behind when it is killed
+    with settings.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603
+            _command(settings, ticket_fd),
+            env=_environment(),
+            pass_fds=[ticket_fd],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,  # it must survive evsd and Ctrl-C
+            umask=0o077,
+        )
 
 
 def new_ticket() -> str:

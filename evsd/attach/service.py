@@ -7,9 +7,11 @@ that still run are adopted, interrupted starts and stops are finished.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,10 +33,9 @@ from evsd.attach.watcher import Watcher
 from evsd.errors import (
     AttachFailed,
     AttachmentNotFound,
-    EvsBadRequest,
+    DetachFailed,
     KeyNotFound,
     KeyUnusable,
-    PublishedError,
     VolumeKeyNotEnabled,
     VolumeNotAttachable,
 )
@@ -48,16 +49,19 @@ from evsd.store.tables import Attachment, Volume
 from evsd.store.transitions import advance
 from evsd.volumes.service import find as find_volume
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent
+from nbd_plugin import luks2
 
-# A server that dies is started again, but not for ever: one that can't live needs a person.
-RESTARTS, RESTART_WINDOW_S = 5, 60.0
+# A server that dies is started again, the later the oftener it died in this window.
+RESTART_WINDOW_S, LONGEST_PAUSE_S = 300.0, 30.0
+# States in which a server may be started: for the first time, or again.
+STARTABLE = SERVING | {AttachmentStatus.STARTING}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """What a caller asks for. Without `connector` the volume is only reserved."""
+    """What a caller asks for. With an empty connector the volume is only reserved."""
 
     volume_id: str
     connector: dict[str, Any]
@@ -75,6 +79,7 @@ class AttachmentService:
         self._directory = directory
         self._watcher = Watcher(self._server_ended)
         self._restarts: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
         self._watcher.__enter__()
@@ -88,6 +93,7 @@ class AttachmentService:
         tb: TracebackType | None,
     ) -> None:
         """Stop watching; the servers go on, the next run of evsd adopts them."""
+        self._stopping.set()
         self._watcher.__exit__(kind, error, tb)
 
     def socket_path(self, attachment_id: str) -> Path:
@@ -97,13 +103,11 @@ class AttachmentService:
     # --- the life of an attachment -------------------------------------------------------------
 
     def create(self, call: Call, wanted: NewAttachment) -> Attachment:
-        """Reserve the volume, or attach it where a connector is given.
+        """Reserve the volume, and attach it where a connector is given.
 
         Raises `VolumeNotFound`, `VolumeNotAttachable`, `NotDelegated`, `VolumeKeyNotEnabled`,
         `AttachFailed`; the volume is then as it was before.
         """
-        with self._database.reading() as session:
-            self._check_key(call, find_volume(session, call.project_id, wanted.volume_id))
         with self._database.transaction() as session:
             volume = find_volume(session, call.project_id, wanted.volume_id)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.RESERVE):
@@ -123,10 +127,8 @@ class AttachmentService:
             return attachment
         try:
             return self.serve(call, attachment.id, wanted.connector)
-        except AttachFailed:
-            raise
-        except PublishedError:
-            self._end(attachment)
+        except Exception:
+            self._end(attachment.id)
             raise
 
     def serve(self, call: Call, attachment_id: str, connector: dict[str, Any]) -> Attachment:
@@ -136,6 +138,7 @@ class AttachmentService:
             volume = session.get_one(Volume, attachment.volume_id)
         if attachment.status in SERVING:
             return self._note_connector(attachment_id, connector)
+        self._check_file(volume)
         self._check_key(call, volume)
         with self._database.transaction() as session:
             attachment = find(session, call.project_id, attachment_id)
@@ -145,20 +148,24 @@ class AttachmentService:
             volume = session.get_one(Volume, attachment.volume_id)
             advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH)
         try:
-            process = self._start_server(attachment)
+            return self._serve(attachment_id)
         except ServerFailed as error:
             log.error("server did not start", attachment=attachment_id, reason=str(error))
-            self._end(attachment)
+            self._end(attachment_id)
             raise AttachFailed(name=volume.name, reason=error) from error
+        except Exception:
+            self._end(attachment_id)
+            raise
+
+    def _serve(self, attachment_id: str) -> Attachment:
+        process = self._start_server(attachment_id, replaces=None)
         with self._database.transaction() as session:
-            attachment = find(session, call.project_id, attachment_id)
-            advance(
-                session,
-                attachment,
-                ATTACHMENT_STATES,
-                AttachmentEvent.SERVED,
-                attached_at=utcnow(),
-            )
+            attachment = session.get(Attachment, attachment_id)
+            event, now = AttachmentEvent.SERVED, utcnow()
+            if attachment is None or not advance(
+                session, attachment, ATTACHMENT_STATES, event, attached_at=now
+            ):
+                raise ServerFailed("it was detached meanwhile")
         if not process.running:  # its end was not dealt with while the record said `starting`
             self._server_ended(attachment_id, process)
         return attachment
@@ -181,14 +188,16 @@ class AttachmentService:
             advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACHED)
 
     def detach(self, call: Call, attachment_id: str) -> None:
-        """End the server, when it has flushed, and make the volume available."""
-        with self._database.transaction() as session:
-            attachment = find(session, call.project_id, attachment_id)
-            if not advance(session, attachment, ATTACHMENT_STATES, AttachmentEvent.DETACH):
-                raise EvsBadRequest(reason=f"attachment {attachment_id} is {attachment.status}")
-            volume = session.get_one(Volume, attachment.volume_id)
-            advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
-        self._end(attachment)
+        """End the server, when it has flushed, and make the volume available.
+
+        Of two callers the second waits for the first. Raises `DetachFailed` if the server can't be
+        ended; the volume then stays `detaching`, and detaching can be tried again.
+        """
+        self.show(call.project_id, attachment_id)
+        try:
+            self._end(attachment_id)
+        except ServerFailed as error:
+            raise DetachFailed(name=attachment_id, reason=error) from error
 
     def show(self, project_id: str, attachment_id: str) -> Attachment:
         """One attachment; raises `AttachmentNotFound`, for a foreign project's too."""
@@ -205,6 +214,17 @@ class AttachmentService:
 
     # --- servers -------------------------------------------------------------------------------
 
+    def _check_file(self, volume: Volume) -> None:
+        """Refuse a file that is gone, broken or another volume's."""
+        try:
+            header = self._pool.header(volume.id)
+        except OSError as error:
+            raise AttachFailed(name=volume.name, reason=f"its file: {error.strerror}") from error
+        except luks2.HeaderError as error:
+            raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
+        if header.uuid != volume.id:
+            raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
+
     def _check_key(self, call: Call, volume: Volume) -> None:
         """Refuse now what the server would be refused when its first client comes."""
         try:
@@ -220,7 +240,12 @@ class AttachmentService:
                 reason=f"volume {volume.name} can't be attached: {error.text}"
             ) from error
 
-    def _start_server(self, attachment: Attachment) -> ServerProcess:
+    def _start_server(self, attachment_id: str, replaces: ServerProcess | None) -> ServerProcess:
+        """Start the server that follows `replaces`; raises `ServerFailed`."""
+        with self._database.reading() as session:
+            attachment = session.get(Attachment, attachment_id)
+        if attachment is None:
+            raise ServerFailed("it was detached meanwhile")
         settings = ServerSettings(
             attachment_id=attachment.id,
             volume_file=self._pool.path(attachment.volume_id),
@@ -230,77 +255,110 @@ class AttachmentService:
             read_only=attachment.mode == "ro",
         )
         ticket = new_ticket()
-        server = WaitingServer(settings)
-        try:
-            with self._database.transaction() as session:
-                record = session.get_one(Attachment, attachment.id)
-                record.server_pid = server.process.pid
-                record.server_start = server.process.started
-                record.ticket_sha256 = ticket_digest(ticket)
-            self._watcher.watch(attachment.id, server.process)
+        with WaitingServer(settings) as server:
+            self._record_server(attachment_id, replaces, server.process, ticket)
             server.release(ticket)
-        finally:
-            server.close()
-        log.info("server started", attachment=attachment.id, pid=server.process.pid)
+            self._watcher.watch(attachment_id, server.process)
+            server.await_ready()
+        log.info("server started", attachment=attachment_id, pid=server.process.pid)
         return server.process
 
+    def _record_server(
+        self,
+        attachment_id: str,
+        replaces: ServerProcess | None,
+        process: ServerProcess,
+        ticket: str,
+    ) -> None:
+        """Note the process, unless the attachment was ended or got another server meanwhile."""
+        with self._database.transaction() as session:
+            record = session.get(Attachment, attachment_id)
+            if record is None or record.status not in STARTABLE or _process(record) != replaces:
+                raise ServerFailed("it was detached meanwhile, or has another server")
+            record.server_pid, record.server_start = process.pid, process.started
+            record.ticket_sha256 = ticket_digest(ticket)
+
     def _server_ended(self, attachment_id: str, process: ServerProcess) -> None:
-        """Start a server again that nobody asked to end."""
+        """Start a server again that nobody asked to end, on a thread of its own."""
+        if self._should_run(attachment_id, process):
+            log.error("server died", attachment=attachment_id, pid=process.pid)
+            arguments = (attachment_id, process)
+            threading.Thread(target=self._restart, args=arguments, daemon=True).start()
+
+    def _restart(self, attachment_id: str, process: ServerProcess) -> None:
+        """Try until it runs or is not wanted any more, with growing pauses."""
+        for pause in self._pauses(attachment_id):
+            if self._stopping.wait(pause) or not self._should_run(attachment_id, process):
+                return
+            try:
+                self._start_server(attachment_id, replaces=process)
+            except ServerFailed as error:
+                log.error("server did not start", attachment=attachment_id, reason=str(error))
+            except Exception:
+                log.exception("server did not start", attachment=attachment_id)
+            else:
+                return
+
+    def _pauses(self, attachment_id: str) -> Iterator[float]:
+        """Nothing before the first restart, more the more there were in the last minutes."""
+        while True:
+            now, times = time.monotonic(), self._restarts[attachment_id]
+            while times and times[0] < now - RESTART_WINDOW_S:
+                times.popleft()
+            yield min(LONGEST_PAUSE_S, 0.1 * 2 ** len(times)) if times else 0
+            times.append(time.monotonic())
+
+    def _should_run(self, attachment_id: str, process: ServerProcess) -> bool:
+        """Whether the attachment is to be served and this is its last process."""
         with self._database.reading() as session:
+            record = session.get(Attachment, attachment_id)
+        return record is not None and record.status in SERVING and _process(record) == process
+
+    def _end(self, attachment_id: str) -> None:
+        """Stop the server and forget the attachment; nothing happens where that was done already.
+
+        The status says `detaching`, and the ticket is void, before the process is looked up: no
+        server can be started or get a key after that.
+        """
+        with self._database.transaction() as session:
             attachment = session.get(Attachment, attachment_id)
-        if (
-            attachment is None
-            or attachment.status not in SERVING
-            or _process(attachment) != process
-        ):
-            return
-        log.error("server died", attachment=attachment_id, pid=process.pid)
-        if not self._may_restart(attachment_id):
-            log.error("server dies again and again, left as it is", attachment=attachment_id)
-            return
-        try:
-            self._start_server(attachment)
-        except ServerFailed as error:
-            log.error("server did not start", attachment=attachment_id, reason=str(error))
-
-    def _may_restart(self, attachment_id: str) -> bool:
-        now, times = time.monotonic(), self._restarts[attachment_id]
-        while times and times[0] < now - RESTART_WINDOW_S:
-            times.popleft()
-        times.append(now)
-        return len(times) <= RESTARTS
-
-    def _end(self, attachment: Attachment) -> None:
-        """Stop the server and forget the attachment: of a detach, or of a start that failed."""
-        with self._database.reading() as session:
-            process = _process(session.get_one(Attachment, attachment.id))
+            if attachment is None:
+                return
+            volume = session.get_one(Volume, attachment.volume_id)
+            event = AttachmentEvent.DETACH
+            advance(session, attachment, ATTACHMENT_STATES, event, ticket_sha256=None)
+            advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
+            process = _process(attachment)
         if process is not None:
             process.stop()
-        self.socket_path(attachment.id).unlink(missing_ok=True)
-        self._log_path(attachment.id).unlink(missing_ok=True)
-        self._restarts.pop(attachment.id, None)
+        self.socket_path(attachment_id).unlink(missing_ok=True)
+        self._log_path(attachment_id).unlink(missing_ok=True)
+        self._restarts.pop(attachment_id, None)
         with self._database.transaction() as session:
-            session.delete(session.get_one(Attachment, attachment.id))
-            volume = session.get_one(Volume, attachment.volume_id)
-            if not advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED):
-                advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH_FAILED)
+            record = session.get(Attachment, attachment_id)
+            if record is not None:
+                volume = session.get_one(Volume, record.volume_id)
+                session.delete(record)
+                advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
 
     def _recover(self) -> None:
         with self._database.reading() as session:
             attachments = list(session.scalars(select(Attachment)))
         for attachment in attachments:
-            if attachment.status in (AttachmentStatus.STARTING, AttachmentStatus.DETACHING):
-                log.warning("unfinished", attachment=attachment.id, status=attachment.status)
-                self._end(attachment)
-            elif attachment.status in SERVING:
-                self._adopt(attachment)
+            try:
+                self._recover_one(attachment)
+            except Exception:
+                # One that is stuck must not keep evsd from serving all others.
+                log.exception("not recovered", attachment=attachment.id)
 
-    def _adopt(self, attachment: Attachment) -> None:
+    def _recover_one(self, attachment: Attachment) -> None:
         process = _process(attachment)
-        if process is not None and process.running:
+        if attachment.status in (AttachmentStatus.STARTING, AttachmentStatus.DETACHING):
+            log.warning("unfinished", attachment=attachment.id, status=attachment.status)
+            self._end(attachment.id)
+        elif attachment.status in SERVING and process is not None:
+            # A process that has ended is reported by the watcher at once.
             self._watcher.watch(attachment.id, process)
-        elif process is not None:
-            self._server_ended(attachment.id, process)
 
     def _log_path(self, attachment_id: str) -> Path:
         return self._directory / f"{attachment_id}.log"

@@ -37,6 +37,7 @@ ATTACHMENT_STATES = StateMachine(
         (_S.STARTING, _E.DETACH): _S.DETACHING,
         (_S.ATTACHING, _E.DETACH): _S.DETACHING,
         (_S.ATTACHED, _E.DETACH): _S.DETACHING,
+        (_S.DETACHING, _E.DETACH): _S.DETACHING,  # again, where the first try got stuck
     }
 )
 

@@ -13,6 +13,7 @@ from typing import Self
 import structlog
 
 from evsd.attach.server import ServerProcess
+from evsd.processes import start_time
 
 log = structlog.get_logger()
 
@@ -55,6 +56,10 @@ class Watcher:
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
+            self._on_exit(attachment_id, process)
+            return
+        if start_time(process.pid) not in (process.started, None):  # the pid is another's by now
+            os.close(pidfd)
             self._on_exit(attachment_id, process)
             return
         with self._lock:

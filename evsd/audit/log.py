@@ -8,6 +8,7 @@ before an answer leaves: no record, no key.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +33,9 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # An evsd-keys that hangs may outlive its evsd: two writers would fork the chain.
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._broken = False
         self._sequence, self._hash = self._resume()
 
     def close(self) -> None:
@@ -48,16 +52,24 @@ class AuditLog:
         }
         record["hash"] = _hash(record)
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        if self._broken:
+            raise KmsUnavailable(reason="the audit log ends in a torn record")
         size = os.fstat(self._fd).st_size
         try:
             if os.write(self._fd, line) != len(line):
                 raise OSError("short write")
             os.fdatasync(self._fd)
         except OSError as error:
-            # A torn line would end the chain for every record after it.
-            os.ftruncate(self._fd, size)
+            self._cut(size)
             raise KmsUnavailable(reason=f"the audit log can't be written: {error}") from error
         self._sequence, self._hash = record["sequence"], record["hash"]
+
+    def _cut(self, size: int) -> None:
+        """Take a torn line back, which would end the chain for every record after it."""
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:
+            self._broken = True
 
     def _resume(self) -> tuple[int, str]:
         """Where the chain stands; a line torn by a crash never released a key and is cut off."""

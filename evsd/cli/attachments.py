@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 import socket
+import uuid
 from pathlib import Path
 from typing import Any
 
 import click
 
 from evsd import connector
+from evsd.cli.client import Api
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.output import Session, output_option, pass_session
 
@@ -36,21 +38,18 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
     volume = api.volume(name)["volume"]
     if transport == "auto":
         transport = connector.best_transport() or "uri"
-    wanted = {
-        "volume_uuid": volume["id"],
-        "connector": _this_host(transport, ""),
-        "mode": "ro" if read_only else "rw",
-    }
-    attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
+    host = _this_host(transport, "")
+    mode = "ro" if read_only else "rw"
+    wanted = {"volume_uuid": volume["id"], "connector": host, "mode": mode}
     try:
+        attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
         device = _connect(transport, attachment, read_only=read_only)
-        update = {"attachment": {"connector": _this_host(transport, device)}}
-        answer = api.attachment("PUT", attachment["id"], update)
+        update = {"attachment": {"connector": {**host, "mountpoint": device}}}
+        api.attachment("PUT", attachment["id"], update)
         api.attachment("POST", f"{attachment['id']}/action", {"os-complete": None})
         answer = api.attachment("GET", attachment["id"])
-    except BaseException:  # Ctrl-C too: no half-made attachment is left behind
-        _disconnect(attachment["id"])
-        api.attachment("DELETE", attachment["id"])
+    except BaseException:  # Ctrl-C too, at any moment: no half-made attachment is left behind
+        _take_back(api, volume["name"], host["initiator"])
         raise
     uri = answer["attachment"]["connection_info"]["data"]["uri"]
     session.show(answer, lambda: device or str(uri))
@@ -86,12 +85,25 @@ def detach(session: Session, name: str, force: bool) -> None:
 COMMANDS = (attach, detach)
 
 
+def _take_back(api: Api, name: str, initiator: str) -> None:
+    """Undo an attach, also one whose answer never came: it is known by its initiator."""
+    try:
+        for attachment in api.attachment("GET")["attachments"]:
+            if attachment["connector"].get("initiator") == initiator:
+                _disconnect(attachment["id"])
+                api.attachment("DELETE", attachment["id"])
+    except Refused as error:
+        click.echo(f"Warning: the attach could not be undone: {error.message}", err=True)
+        click.echo(f"  when evsd answers again: evsctl detach {name}", err=True)
+
+
 def _this_host(transport: str, device: str) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "platform": platform.machine(),
         "os_type": "linux",
         "multipath": False,
+        "initiator": f"evsctl-{uuid.uuid4()}",
         "transport": transport,
         "mountpoint": device,
     }

@@ -52,7 +52,7 @@ class Api:
             path = path.replace("{project}", self.project_id)
         try:
             response = self._http.request(method, path, json=body, params=query or {})
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
             raise Refused(
                 "", f"evsd can't be reached at {self._endpoint}: {error}", "is it running?"
             ) from error
@@ -73,7 +73,11 @@ class Api:
             "projects"
         ]
         if not projects:
-            raise Refused("", f"project {self._project_name} does not exist", "set EVSD_PROJECT")
+            raise Refused(
+                "",
+                f"project {self._project_name} does not exist, or is not yours",
+                "--project or EVSD_PROJECT names the project",
+            )
         return str(projects[0]["id"])
 
     # --- keys ----------------------------------------------------------------------------------
@@ -122,14 +126,13 @@ class Api:
 
     def volume(self, name: str) -> Object:
         """The show response of a volume, by id or by name."""
-        if _is_uuid(name):
-            return self.request("GET", f"/v2/{{project}}/cloudvolumes/{name}")
-        found = self.volumes(name=name)["volumes"]
-        if not found:
-            raise Refused(
-                "EVS.5404", f"volume {name} does not exist", "`evsctl list` shows the volumes"
-            )
-        return {"volume": found[0]}
+        for filters in ({"id": name}, {"name": name}):
+            found = self.volumes(**filters)["volumes"]
+            if found:
+                return self.request("GET", f"/v2/{{project}}/cloudvolumes/{found[0]['id']}")
+        raise Refused(
+            "EVS.5404", f"volume {name} does not exist", "`evsctl list` shows the volumes"
+        )
 
     def job(self, job_id: str) -> Object:
         """Wait for a job; raises `Refused` if it failed."""
@@ -149,6 +152,11 @@ class Api:
         """One request on an attachment."""
         path = "/v3/{project}/attachments" + (f"/{attachment_id}" if attachment_id else "")
         return self.request(method, path, body)
+
+    def uri(self, attachment_id: str) -> str:
+        """The NBD URI of an attachment, empty while it is only reserved."""
+        shown = self.attachment("GET", attachment_id)["attachment"]
+        return str(shown["connection_info"].get("data", {}).get("uri", ""))
 
 
 def _is_uuid(text: str) -> bool:

@@ -43,7 +43,7 @@ def list_delegations(session: Session) -> None:
         {
             "name": agency["name"],
             "trusts": agency["trust_domain_name"],
-            "in this project": ", ".join(_roles(api, agency)) or "nothing",
+            "in this project": ", ".join(_roles(api, agency, "display_name")) or "nothing",
             "id": agency["id"],
         }
         for agency in answer["agencies"]
@@ -60,7 +60,7 @@ def revoke(session: Session) -> None:
     """Take it back: no new volumes and no new attaches in this project."""
     api = session.api
     agency = _agency(api)
-    if agency is None or KMS_ADMINISTRATOR not in _role_ids(api, agency):
+    if agency is None or KMS_ADMINISTRATOR not in _roles(api, agency, "id"):
         raise Refused("", "the volume service may use no keys in this project", "")
     session.confirm("No volume of this project can be attached afterwards. Revoke?")
     api.request("DELETE", f"{_grants(agency)}/{KMS_ADMINISTRATOR}")
@@ -89,10 +89,6 @@ def _grants(agency: dict[str, Any]) -> str:
     return f"/v3.0/OS-AGENCY/projects/{{project}}/agencies/{agency['id']}/roles"
 
 
-def _roles(api: Api, agency: dict[str, Any]) -> list[str]:
-    roles = api.request("GET", _grants(agency))["roles"]
-    return [str(role["display_name"]) for role in roles]
-
-
-def _role_ids(api: Api, agency: dict[str, Any]) -> list[str]:
-    return [str(role["id"]) for role in api.request("GET", _grants(agency))["roles"]]
+def _roles(api: Api, agency: dict[str, Any], field: str) -> list[str]:
+    """One field of each role the agency has in this project."""
+    return [str(role[field]) for role in api.request("GET", _grants(agency))["roles"]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 import click
 
 import evsd
@@ -33,5 +36,16 @@ GROUPS = (keys.key, delegation.delegation, access_keys.access_key)
 for command in (*volumes.COMMANDS, *attachments.COMMANDS, *GROUPS):
     main.add_command(command)
 
+
+def run() -> None:
+    """The program: no traceback for what the environment does to it."""
+    try:
+        main()
+    except (OSError, UnicodeError) as error:  # standard output closed or full, a bad locale
+        with contextlib.suppress(OSError):
+            click.echo(f"evsctl: {error}", err=True)
+        os._exit(1)  # the interpreter's own exit would try to flush standard output again
+
+
 if __name__ == "__main__":
-    main()
+    run()

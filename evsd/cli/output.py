@@ -88,7 +88,7 @@ def yes_option(function: F) -> F:
 
 def table(rows: Iterable[Row], columns: list[str], empty: str) -> str:
     """Rows under headings, as wide as they need to be."""
-    cells = [[row[column] for column in columns] for row in rows]
+    cells = [[_clean(row[column]) for column in columns] for row in rows]
     if not cells:
         return empty
     lines = [[column.upper() for column in columns], *cells]
@@ -102,4 +102,10 @@ def table(rows: Iterable[Row], columns: list[str], empty: str) -> str:
 def card(fields: Row) -> str:
     """One thing, a field a line."""
     width = max(len(name) for name in fields)
-    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in fields.items())
+    lines = [f"{name.ljust(width)}  {_clean(value)}".rstrip() for name, value in fields.items()]
+    return "\n".join(lines)
+
+
+def _clean(text: str) -> str:
+    """Nothing another user wrote may move the cursor or begin a line of its own."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

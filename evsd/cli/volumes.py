@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from evsd.cli.errors import Refused
 from evsd.cli.output import Session, card, output_option, pass_session, table, yes_option
 
 
@@ -21,10 +22,10 @@ class Size(click.ParamType[Any]):
         """Text to GiB. Whether the number is allowed is for the server to say."""
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(-?\d{1,15})\s*(G|GiB|T|TiB|)", value)
+        match = re.fullmatch(r"(-?[0-9]{1,15})\s*(G|GiB|T|TiB|)", value, re.IGNORECASE)
         if match is None:
             self.fail(f"{value!r} is not a size like 10G", param, ctx)
-        return int(match[1]) * (1024 if match[2].startswith("T") else 1)
+        return int(match[1]) * (1024 if match[2].upper().startswith("T") else 1)
 
 
 @click.command()
@@ -97,10 +98,14 @@ COMMANDS = (create, list_volumes, show, delete)
 
 
 def _aliases(session: Session) -> dict[str, str]:
-    """Aliases by key id, for the tables only."""
+    """Aliases by key id, for the tables only; without the key service the ids must do."""
     if session.output == "json":
         return {}
-    return {key["key_id"]: key["key_alias"] for key in session.api.list_keys()}
+    try:
+        return {key["key_id"]: key["key_alias"] for key in session.api.list_keys()}
+    except Refused as error:
+        click.echo(f"Warning: {error.message}", err=True)
+        return {}
 
 
 def _row(volume: dict[str, Any], aliases: dict[str, str]) -> dict[str, str]:
@@ -119,6 +124,7 @@ def _row(volume: dict[str, Any], aliases: dict[str, str]) -> dict[str, str]:
 def _card(session: Session, volume: dict[str, Any]) -> str:
     row = _row(volume, _aliases(session))
     attachments = volume["attachments"]
+    uris = [session.api.uri(a["attachment_id"]) for a in attachments]
     return card(
         {
             "name": row["name"],
@@ -127,6 +133,7 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             "size": row["size"],
             "key": f"{row['key']} ({volume['metadata']['__system__cmkid']})",
             "device": row["device"],
+            "uri": ", ".join(filter(None, uris)) or "-",
             "attached to": ", ".join(a["host_name"] for a in attachments) or "-",
             "description": volume["description"] or "-",
             "created": f"{volume['created_at'][:19]} UTC",

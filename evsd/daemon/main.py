@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 import evsd
 from evsd.api.app import build_app
@@ -60,7 +61,7 @@ def main(state_dir: Path, http: str | None, config: Path | None) -> None:
     configure_logging()
     try:
         _run(StateDirectory(state_dir), read_file(config), http)
-    except (BadSettings, PublishedError, OSError) as error:
+    except (BadSettings, PublishedError, SQLAlchemyError, OSError) as error:
         log.error("evsd can't run", reason=str(error))
         sys.exit(1)
 
@@ -68,7 +69,9 @@ def main(state_dir: Path, http: str | None, config: Path | None) -> None:
 def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> None:
     owners = frozenset({0, os.getuid()})
     pool = settings.pool or state.pool
-    _make_directories(state, pool)
+    _take_directories(state, pool)
+    if not state.database.exists() and (state.token / "pin").exists():
+        raise BadSettings(f"{state.database} is gone, but not its keys: restore it from a backup")
     listeners = [_loopback(http)] if http else []  # bound before root is given up
     privileges.shed(state, pool, settings.user)
     harden("evsd")
@@ -79,9 +82,7 @@ def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> Non
         database = stack.enter_context(contextlib.closing(Database(url)))
         database.migrate()
         identity = IdentityService(database, settings.region)
-        users = UnixUsers(
-            identity.ensure_default_domain(), owners | {os.getuid()}, settings.unix_users
-        )
+        users = UnixUsers(identity.ensure_default_domain(), owners, settings.unix_users)
         paths = KeyProcessPaths(url, state.token, state.audit_log, state.release_socket)
         keys = stack.enter_context(KeyProcess(paths))
         files = FilePool(pool)
@@ -97,16 +98,27 @@ def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> Non
     log.info("evsd stopped")
 
 
-def _make_directories(state: StateDirectory, pool: Path) -> None:
+def _take_directories(state: StateDirectory, pool: Path) -> None:
+    """Make what is missing; take over only what is evsd's own, or empty.
+
+    A mistyped --state-dir must not change the modes and owners of somebody's files.
+    """
+    os.umask(0o077)
+    if state.path.exists() and any(state.path.iterdir()) and not state.lock.exists():
+        raise BadSettings(f"{state.path} is not empty and was not made by evsd")
     # Others may pass through to the sockets, whose own modes and peer checks decide.
     for directory, mode in ((state.path, 0o711), (state.servers, 0o711), (pool, 0o700)):
+        fresh = not directory.exists() or not any(directory.iterdir())
         directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(mode)
-    os.umask(0o077)
+        if fresh:
+            directory.chmod(mode)
+    state.lock.touch()
 
 
 def _loopback(http: str) -> socket.socket:
     try:
+        if not 0 <= int(http.rpartition(":")[2]) <= 65535:
+            raise ValueError("a port is from 0 to 65535")
         listener = listen_tcp(http)
     except (OSError, ValueError) as error:
         raise BadSettings(f"--http {http}: {error}") from error

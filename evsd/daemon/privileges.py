@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 import nbd_plugin
-from evsd.daemon.settings import StateDirectory
+from evsd.daemon.settings import BadSettings, StateDirectory
 from evsd.processes import drop_to, raise_limit
 
 log = structlog.get_logger()
@@ -27,7 +27,8 @@ def shed(state: StateDirectory, pool: Path, user: str) -> None:
     raise_limit(resource.RLIMIT_NOFILE)
     uid, gid = _target(user, [Path(nbd_plugin.__file__), state.path.parent, pool.parent])
     _own(state.path, uid, gid)
-    _own(pool, uid, gid)
+    if not pool.is_relative_to(state.path):
+        _own_pool(pool, uid, gid)
     drop_to(uid, gid)
 
 
@@ -60,8 +61,17 @@ def _reachable(path: Path, entry: pwd.struct_passwd) -> bool:
 
 
 def _own(directory: Path, uid: int, gid: int) -> None:
-    """Hand the directory over, with all in it when it was another user's until now."""
+    """Hand the state directory over, with all in it when it was another user's until now."""
     if os.getuid() != 0 or directory.stat().st_uid == uid:
         return
     for path in [directory, *directory.rglob("*")]:
         os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def _own_pool(pool: Path, uid: int, gid: int) -> None:
+    """Hand an empty pool over; what is in a pool elsewhere is its administrator's to hand over."""
+    if os.getuid() != 0 or pool.stat().st_uid == uid:
+        return
+    if any(pool.iterdir()):
+        raise BadSettings(f"pool {pool} belongs to another user: chown -R {uid}:{gid} {pool}")
+    os.chown(pool, uid, gid)

@@ -46,7 +46,6 @@ class Permission(StrEnum):
     ACCESS_KEY_CREATE = "iam:credentials:create"
     ACCESS_KEY_LIST = "iam:credentials:list"
     ACCESS_KEY_DELETE = "iam:credentials:delete"
-    AUDIT_READ = "cts:trace:list"
 
 
 EVERYBODY = frozenset(Role)
@@ -79,7 +78,6 @@ POLICY: dict[Permission, frozenset[Role]] = {
     Permission.ACCESS_KEY_CREATE: SECURITY,
     Permission.ACCESS_KEY_LIST: SECURITY,
     Permission.ACCESS_KEY_DELETE: SECURITY,
-    Permission.AUDIT_READ: SECURITY,
 }
 
 

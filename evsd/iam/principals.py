@@ -30,18 +30,19 @@ class UnixUsers:
     """
 
     def __init__(self, domain_id: str, owners: frozenset[int], users: Mapping[str, Role]) -> None:
-        self._domain_id, self._owners = domain_id, owners
-        self._users = {pwd.getpwnam(name).pw_uid: role for name, role in users.items()}
+        self._domain_id = domain_id
+        self._roles = {_name(uid): ADMINISTRATOR for uid in owners}
+        for name, role in users.items():
+            self._roles.setdefault(name, frozenset({role}))
 
     def principal(self, uid: int) -> Principal | None:
         """Who this uid is, or None if the table doesn't know it."""
-        if uid in self._owners:
-            roles = ADMINISTRATOR
-        elif uid in self._users:
-            roles = frozenset({self._users[uid]})
-        else:
-            return None
-        return Principal(_name(uid), self._domain_id, roles, f"uid:{uid}")
+        return self.named(_name(uid), f"uid:{uid}")
+
+    def named(self, name: str, source: str) -> Principal | None:
+        """The principal of this name, with the roles it has now."""
+        roles = self._roles.get(name)
+        return None if roles is None else Principal(name, self._domain_id, roles, source)
 
 
 def _name(uid: int) -> str:

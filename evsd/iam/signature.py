@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
@@ -46,18 +46,21 @@ class Signature:
 
 
 def read(
-    method: str, path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
 ) -> Signature:
     """The signature of a received request; raises `NotSigned` for one that can't count."""
     # Values are UTF-8 on the wire, whatever HTTP says.
-    values = {name.decode("latin-1").lower(): _text(value) for name, value in headers}
+    names_received = [name.decode("latin-1").lower() for name, _ in headers]
+    values = dict(zip(names_received, (_text(value) for _, value in headers), strict=True))
     match = _AUTHORIZATION.fullmatch(values.get("authorization", ""))
     if match is None:
         raise NotSigned(reason="the request has no SDK-HMAC-SHA256 signature")
     access, names, value = match[1], match[2].split(";"), match[3]
-    uncovered = ALWAYS_SIGNED - set(names) or (SIGNED_IF_PRESENT & set(values)) - set(names)
-    if uncovered or not set(names) <= set(values):
+    must_be_signed = ALWAYS_SIGNED | (SIGNED_IF_PRESENT & set(values))
+    if uncovered := must_be_signed - set(names):
         raise NotSigned(reason=f"the signature does not cover {', '.join(sorted(uncovered))}")
+    if wrong := [name for name in names if names_received.count(name) != 1]:
+        raise NotSigned(reason=f"signed header {wrong[0]} must be there exactly once")
     _check_date(values["x-sdk-date"])
     digest = _payload_digest(values, body)
     canonical = canonical_request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +43,15 @@ class KeyProcess:
     """A running `evsd-keys` and the channel to it; safe to call from any thread.
 
     Requests are numbered and answered in order of arrival; a reader thread hands the answers out.
-    A process that died is started again by the next call, so a crash in a vendor's PKCS#11 module
-    costs one failed request.
+    A process that died, or hangs, is started again at once: a crash in a vendor's PKCS#11 module
+    costs the requests that were under way.
     """
 
     def __init__(self, paths: KeyProcessPaths) -> None:
         self._paths = paths
         self._lock = threading.Lock()
         self._running: _Running | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def __enter__(self) -> Self:
         self._current()
@@ -70,17 +72,19 @@ class KeyProcess:
 
     def close(self) -> None:
         """End the process; it has no state of its own to lose."""
+        self._closed.set()
         with self._lock:
-            self._closed = True
             if self._running is not None:
                 self._running.stop()
 
     def call(self, operation: str, call: Call, **params: Any) -> dict[str, Any]:
         """Carry out one operation; raises the published error it was refused with."""
-        future = self._current().send(operation, call, params)
+        running = self._current()
+        future = running.send(operation, call, params)
         try:
             answer = future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
+            running.kill()  # a token that hangs would hold up every later call too
             raise KmsUnavailable(reason=f"no answer within {CALL_TIMEOUT_S} s") from error
         if "error" in answer:
             raise from_wire(answer["error"])
@@ -89,19 +93,32 @@ class KeyProcess:
 
     def _current(self) -> _Running:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise KmsUnavailable(reason="evsd is stopping")
             if self._running is None or not self._running.alive:
                 if self._running is not None:
                     log.error("key process died", status=self._running.stop())
-                self._running = _Running(self._paths)
+                self._running = _Running(self._paths, self._died)
             return self._running
+
+    def _died(self) -> None:
+        """Start it again without waiting for a call: servers of volumes need it too."""
+        for pause in itertools.chain((0, 1, 2, 5), itertools.repeat(10)):
+            if self._closed.wait(pause):
+                return
+            try:
+                self._current()
+            except KmsUnavailable as error:
+                log.error("key process can't be started", reason=error.message)
+            else:
+                return
 
 
 class _Running:
     """One life of the key process."""
 
-    def __init__(self, paths: KeyProcessPaths) -> None:
+    def __init__(self, paths: KeyProcessPaths, on_death: Callable[[], None]) -> None:
+        self._on_death = on_death
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
@@ -162,10 +179,16 @@ class _Running:
             orphans, self._waiting = list(self._waiting.values()), {}
         for future in orphans:
             future.set_exception(KmsUnavailable(reason="evsd-keys died during the request"))
+        self._on_death()
+
+    def kill(self) -> None:
+        """End a process that doesn't answer; its death is then noticed like any other."""
+        self._process.kill()
 
     def stop(self) -> int:
         """Close the channel, which ends the process; returns its exit status."""
-        self._socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # closed already, or the other end is
+            self._socket.shutdown(socket.SHUT_WR)
         try:
             return self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -27,7 +27,7 @@ from evsd.audit.log import AuditLog
 from evsd.errors import Internal, PublishedError
 from evsd.kms import release, softhsm
 from evsd.kms.call import Call
-from evsd.kms.service import OPERATIONS, KeyService
+from evsd.kms.service import OPERATIONS, KeyService, has_keys
 from evsd.kms.token import SENTINEL, Token
 from evsd.logs import configure_logging
 from evsd.processes import harden, lock_memory
@@ -50,7 +50,8 @@ def main() -> None:
         log.warning("key memory may be swapped", reason=str(error))
     database = Database(options.database)
     audit = AuditLog(options.audit_log)
-    with Token(softhsm.prepare(options.token_dir)) as token:
+    settings = softhsm.prepare(options.token_dir, may_initialise=not has_keys(database))
+    with Token(settings) as token:
         token.key(SENTINEL)
         service = KeyService(database, token, audit)
         asyncio.run(_serve(service, database, options))
@@ -69,8 +70,9 @@ def _options() -> argparse.Namespace:
 
 
 async def _serve(service: KeyService, database: Database, options: argparse.Namespace) -> None:
-    # Ctrl-C at a terminal reaches the whole process group: evsd decides when this process ends.
+    # Both reach the whole process group now and then: evsd decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     control = socket.socket(fileno=options.control_fd)
     reader, writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT)
     options.release_socket.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from evsd.errors import BadCiphertext, IamForbidden, PublishedError
+from evsd.errors import BadCiphertext, PublishedError, TicketRefused
 from evsd.kms import crypto
 from evsd.kms.call import Call
 from evsd.kms.context import encryption_context
@@ -34,13 +34,6 @@ class KeyRequest:
     ticket: str
     public_key: bytes
     wrapped_dek: bytes
-
-
-class TicketRefused(IamForbidden):
-    """Nothing is told about which part of it was wrong."""
-
-    template = "this ticket gives no right to the key"
-    remedy_template = "detach the volume and attach it again"
 
 
 def answer(service: KeyService, database: Database, line: bytes, peer_pid: int) -> bytes:

@@ -74,12 +74,12 @@ class KeyService:
 
     def create_key(self, call: Call, alias: str, description: str) -> Result:
         """Make a CMK; raises `AliasExists`, `TooManyKeys`."""
-        with self.used(call, "create-key") as use, self._database.transaction() as session:
+        with self._database.reading() as session:
             if _custom_keys(session, call.project_id) >= KEY_QUOTA:
                 raise TooManyKeys(quota=KEY_QUOTA)
-            cmk = self._add_key(session, call, alias, description, is_default=False)
-            use.key_id, use.version = cmk.id, cmk.version
-        return _details(cmk)
+            if _by_alias(session, call.project_id, alias) is not None:
+                raise AliasExists(alias=alias)
+        return _details(self._add_key(call, alias, description, is_default=False))
 
     def list_keys(self, call: Call, state: str | None, limit: int, offset: int) -> Result:
         """One page of a project's keys, newest first, and how many there are in all."""
@@ -109,8 +109,8 @@ class KeyService:
         self, call: Call, key_id: str, event: KeyEvent, refused: type[PublishedError]
     ) -> Result:
         with (
-            self.used(call, f"{event}-key", key_id) as use,
             self._database.transaction() as session,
+            self.used(call, f"{event}-key", key_id) as use,
         ):
             cmk = _find(session, call, key_id)
             use.version = cmk.version
@@ -120,9 +120,8 @@ class KeyService:
                 raise refused(name=cmk.alias, state=KeyState(cmk.status).word)
         return {"key_id": key_id, "key_state": cmk.status}
 
-    def _add_key(
-        self, session: Session, call: Call, alias: str, description: str, *, is_default: bool
-    ) -> Cmk:
+    def _add_key(self, call: Call, alias: str, description: str, *, is_default: bool) -> Cmk:
+        """Key first, record second: a crash between them leaves an object nobody ever used."""
         cmk = Cmk(
             id=str(uuid.uuid4()),
             domain_id=call.domain_id,
@@ -134,14 +133,15 @@ class KeyService:
             version=1,
             created_at=utcnow(),
         )
-        session.add(cmk)
-        try:
-            session.flush()
-        except IntegrityError as error:
-            raise AliasExists(alias=alias) from error
-        # The token is asked last: if it fails, the record is rolled back. A crash between it and
-        # the commit leaves an object on the token that nothing was ever encrypted under.
         self._token.generate(_label(cmk.id, cmk.version))
+        try:
+            with self._database.transaction() as session, self.used(call, "create-key") as use:
+                use.key_id, use.version = cmk.id, cmk.version
+                session.add(cmk)
+                session.flush()
+        except IntegrityError as error:
+            self._token.destroy(_label(cmk.id, cmk.version))
+            raise AliasExists(alias=alias) from error
         return cmk
 
     # --- data keys -----------------------------------------------------------------------------
@@ -220,35 +220,32 @@ class KeyService:
                 raise NotDelegated(project=project.name, domain=domain.name)
 
     def _default_key(self, call: Call) -> Cmk:
-        with self._database.transaction() as session:
-            query = select(Cmk).where(
-                Cmk.project_id == call.project_id, Cmk.alias == VOLUME_DEFAULT_ALIAS
-            )
-            return session.scalars(query).first() or self._add_key(
-                session, call, VOLUME_DEFAULT_ALIAS, "default key of the volume service",
-                is_default=True,
-            )  # fmt: skip
+        with self._database.reading() as session:
+            cmk = _by_alias(session, call.project_id, VOLUME_DEFAULT_ALIAS)
+        return cmk or self._add_key(
+            call, VOLUME_DEFAULT_ALIAS, "default key of the volume service", is_default=True
+        )
 
     # --- access keys ---------------------------------------------------------------------------
 
-    def create_access_key(self, call: Call, roles: list[str], description: str) -> Result:
+    def create_access_key(self, call: Call, description: str) -> Result:
         """A new AK/SK pair for the caller; the secret is told this once."""
         access, secret = crypto.new_access_key()
-        with self.used(call, "create-access-key", ACCESS_KEYS_ID, {"access": access}):
-            wrapped = crypto.wrap(
-                self._access_keys_key(), ACCESS_KEYS_ID, 1, secret.encode(), {"access": access}
+        context = {"access": access}
+        key = self._access_keys_key()
+        with (
+            self._database.transaction() as session,
+            self.used(call, "create-access-key", ACCESS_KEYS_ID, context),
+        ):
+            record = AccessKey(
+                access=access,
+                domain_id=call.domain_id,
+                user_name=call.principal,
+                wrapped_secret=crypto.wrap(key, ACCESS_KEYS_ID, 1, secret.encode(), context),
+                description=description,
+                created_at=utcnow(),
             )
-            with self._database.transaction() as session:
-                record = AccessKey(
-                    access=access,
-                    domain_id=call.domain_id,
-                    user_name=call.principal,
-                    roles=roles,
-                    wrapped_secret=wrapped,
-                    description=description,
-                    created_at=utcnow(),
-                )
-                session.add(record)
+            session.add(record)
         return {**_credential(record), "secret": secret}
 
     def list_access_keys(self, call: Call) -> Result:
@@ -262,13 +259,16 @@ class KeyService:
 
     def delete_access_key(self, call: Call, access: str) -> Result:
         """End an access key of the caller's; raises `IamNotFound`."""
-        with self.used(call, "delete-access-key", ACCESS_KEYS_ID, {"access": access}):
-            with self._database.transaction() as session:
-                record = session.get(AccessKey, access)
-                if record is None or record.user_name != call.principal:
-                    raise IamNotFound(what="access key", name=access)
-                session.delete(record)
-            self._secrets.pop(access, None)
+        owner = (call.domain_id, call.principal)
+        with (
+            self._database.transaction() as session,
+            self.used(call, "delete-access-key", ACCESS_KEYS_ID, {"access": access}),
+        ):
+            record = session.get(AccessKey, access)
+            if record is None or (record.domain_id, record.user_name) != owner:
+                raise IamNotFound(what="access key", name=access)
+            session.delete(record)
+        self._secrets.pop(access, None)
         return {}
 
     def check_signature(self, call: Call, access: str, text: str, signature: str) -> Result:
@@ -279,19 +279,18 @@ class KeyService:
             raise NotSigned(reason=f"access key {access} does not exist")
         if not crypto.same_secret(sign(self._secret(call, record), text), signature):
             raise NotSigned(reason="signature verification failed")
-        return {
-            "user_name": record.user_name,
-            "domain_id": record.domain_id,
-            "roles": record.roles,
-        }
+        return {"user_name": record.user_name, "domain_id": record.domain_id}
 
     def _secret(self, call: Call, record: AccessKey) -> str:
         if record.access not in self._secrets:
             context = {"access": record.access}
             with self.used(call, "open-access-key", ACCESS_KEYS_ID, context):
-                envelope = crypto.parse(record.wrapped_secret)
-                secret = crypto.unwrap(self._access_keys_key(), envelope, context)
-                self._secrets[record.access] = secret.decode()
+                try:
+                    envelope = crypto.parse(record.wrapped_secret)
+                    secret = crypto.unwrap(self._access_keys_key(), envelope, context)
+                except crypto.EnvelopeError as error:
+                    raise NotSigned(reason=f"access key {record.access} can't be opened") from error
+            self._secrets[record.access] = secret.decode()
         return self._secrets[record.access]
 
     def _access_keys_key(self) -> TokenKey:
@@ -303,7 +302,11 @@ class KeyService:
     def used(
         self, call: Call, action: str, key_id: str = "", context: Context = ""
     ) -> Iterator[Use]:
-        """One use of a key: whatever happens inside is recorded, and recorded before it counts."""
+        """One use of a key: whatever happens inside is recorded, before the answer leaves.
+
+        Around a change of records, open the transaction first: the record of the use is then
+        written before the change is committed.
+        """
         use = Use(key_id, None, context)
         try:
             yield use
@@ -381,6 +384,17 @@ OPERATIONS: dict[str, Callable[..., Result]] = {
 
 def _label(key_id: str, version: int) -> str:
     return f"cmk/{key_id}/{version}"
+
+
+def has_keys(database: Database) -> bool:
+    """Whether any key was ever made: then its token must be there."""
+    with database.reading() as session:
+        return session.scalars(select(Cmk.id).limit(1)).first() is not None
+
+
+def _by_alias(session: Session, project_id: str, alias: str) -> Cmk | None:
+    query = select(Cmk).where(Cmk.project_id == project_id, Cmk.alias == alias)
+    return session.scalars(query).first()
 
 
 def _custom_keys(session: Session, project_id: str) -> int:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pkcs11
 
+from evsd.durable import sync, sync_changed
+from evsd.errors import KmsUnavailable
 from evsd.kms.token import SENTINEL, Token, TokenSettings
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 LABEL = "evsd"
 
 
-def prepare(directory: Path) -> TokenSettings:
+def prepare(directory: Path, *, may_initialise: bool = True) -> TokenSettings:
     """Point this process at the token in `directory`; make the token where there is none yet.
 
     A crash half-way leaves no file `pin`, and the next start begins anew with an empty folder:
-    nothing can have been encrypted under a token without that file.
+    nothing can have been encrypted under a token without that file. Where keys are known already
+    (`may_initialise` false) a missing token is never replaced: raises `KmsUnavailable`.
     """
     config, tokens, pin_file = directory / "softhsm2.conf", directory / "tokens", directory / "pin"
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -28,8 +32,10 @@ def prepare(directory: Path) -> TokenSettings:
         "objectstore.umask = 0077\nlog.level = ERROR\nslots.removable = false\n"
     )
     os.environ["SOFTHSM2_CONF"] = str(config)
-    settings = TokenSettings(MODULE, LABEL, pin_file)
+    settings = TokenSettings(MODULE, LABEL, pin_file, tokens)
     if not pin_file.exists():
+        if not may_initialise:
+            raise KmsUnavailable(reason=f"{pin_file} is gone; restore it from a backup")
         _initialise(tokens, settings)
     return settings
 
@@ -59,9 +65,11 @@ def _initialise(tokens: Path, settings: TokenSettings) -> None:
         file.write(pin + "\n")
         file.flush()
         os.fsync(file.fileno())
-    with Token(TokenSettings(settings.module, settings.label, unfinished)) as token:
+    with Token(replace(settings, pin_file=unfinished)) as token:
         token.generate(SENTINEL)
+    sync_changed(tokens, 0)
     unfinished.rename(settings.pin_file)
+    sync(settings.pin_file.parent)
 
 
 def _change_pins(settings: TokenSettings, passing: str, pin: str) -> None:

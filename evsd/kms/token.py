@@ -7,6 +7,7 @@ store for good; and processes that open one token at the same moment fail now an
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import NoSuchKey, PKCS11Error
 from pkcs11.mechanisms import GCMParams
 
+from evsd.durable import sync_changed
 from evsd.errors import KmsUnavailable
 from evsd.kms.crypto import IV_LENGTH, TAG_LENGTH, EnvelopeError
 
@@ -32,12 +34,14 @@ class TokenSettings:
     module: Path
     label: str
     pin_file: Path
+    files: Path | None = None  # of a token that keeps its objects in files and doesn't sync them
 
 
 class Token:
     """An open, logged-in token. Raises `KmsUnavailable` for whatever the module can't do."""
 
     def __init__(self, settings: TokenSettings) -> None:
+        self._files = settings.files
         pin = settings.pin_file.read_text().strip()
         try:
             library = pkcs11.lib(str(settings.module))
@@ -64,7 +68,13 @@ class Token:
         self._session.close()
 
     def generate(self, label: str) -> TokenKey:
-        """Make an AES-256 key that can't leave the token."""
+        """Make an AES-256 key that can't leave the token; returns when it is there to stay.
+
+        SoftHSM 2.6.1 only calls fflush: without a sync of our own a power cut would leave the
+        record of a key whose object is gone, and every volume under it lost.
+        """
+        # File systems stamp files with the kernel's tick, up to 10 ms behind this clock.
+        started = time.time_ns() - 1_000_000_000
         try:
             handle = self._session.generate_key(
                 KeyType.AES,
@@ -76,8 +86,15 @@ class Token:
             )
         except PKCS11Error as error:
             raise _unavailable("can't generate a key", error) from error
+        if self._files is not None:
+            sync_changed(self._files, started)
         self._handles[label] = handle
         return TokenKey(handle)
+
+    def destroy(self, label: str) -> None:
+        """Destroy a key that nothing was encrypted under."""
+        self._find(label).destroy()
+        del self._handles[label]
 
     def ensure(self, label: str) -> TokenKey:
         """The key `label`, made now if the token doesn't have it."""

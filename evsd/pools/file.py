@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
+from evsd.durable import sync
 from nbd_plugin import luks2
+
+log = structlog.get_logger()
 
 
 class FilePool:
@@ -29,7 +34,7 @@ class FilePool:
         finally:
             os.close(fd)
         unfinished.rename(self.path(header.uuid))
-        self._sync_directory()
+        sync(self.directory)
 
     def delete(self, volume_id: str) -> None:
         """Remove the volume's file, and whatever an interrupted `create` left of it.
@@ -39,19 +44,29 @@ class FilePool:
         self._unfinished(volume_id).unlink(missing_ok=True)
         path = self.path(volume_id)
         if path.exists():
-            with path.open("r+b") as file:
-                file.write(bytes(luks2.DATA_OFFSET))
-                file.flush()
-                os.fsync(file.fileno())
+            _overwrite_header(path)
             path.unlink()
-        self._sync_directory()
+        sync(self.directory)
+
+    def header(self, volume_id: str) -> luks2.Header:
+        """What the volume's file says of itself; raises `HeaderError`, or OSError."""
+        fd = os.open(self.path(volume_id), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return luks2.read(fd)
+        finally:
+            os.close(fd)
 
     def _unfinished(self, volume_id: str) -> Path:
         return self.directory / f"{volume_id}.unfinished"
 
-    def _sync_directory(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+
+def _overwrite_header(path: Path) -> None:
+    # Only what create() wrote, whose blocks are allocated: a full pool must be able to delete.
+    # And where even that fails, removing the file matters more.
+    try:
+        with path.open("r+b") as file:
+            file.write(bytes(luks2.HEADER_LENGTH))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        log.warning("wrapped key not overwritten", file=path.name, reason=str(error))

@@ -64,7 +64,9 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url)
+    # No limit of connections: the number of threads is one already, and a thread that waited
+    # for the pool while another waits for the write lock would wait for it twice.
+    engine = create_engine(url, max_overflow=-1)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)

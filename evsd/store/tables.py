@@ -72,7 +72,6 @@ class AccessKey(Base):
     access: Mapped[str] = mapped_column(String(64), primary_key=True)
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     user_name: Mapped[str] = mapped_column(String(64))
-    roles: Mapped[list[str]] = mapped_column(JSON)
     wrapped_secret: Mapped[bytes]
     description: Mapped[str] = mapped_column(String(255), default="")
     created_at: Mapped[datetime]

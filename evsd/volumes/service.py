@@ -7,6 +7,7 @@ interrupted creation is rolled back, an interrupted deletion rolled forward.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass, field
 
@@ -57,6 +58,24 @@ class NewVolume:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list, in which order."""
+
+    limit: int
+    offset: int = 0
+    sort_key: str = "created_at"
+    descending: bool = True
+
+
+SORT_KEYS = {
+    "id": Volume.id,
+    "status": Volume.status,
+    "size": Volume.size_gib,
+    "created_at": Volume.created_at,
+}
+
+
 class VolumeService:
     """The volumes of all projects."""
 
@@ -91,15 +110,19 @@ class VolumeService:
             return _finish(session, job.id)
 
     def list_page(
-        self, project_id: str, limit: int, offset: int, **filters: str | None
+        self, project_id: str, page: Page, ids: list[str] | None = None, **filters: str | None
     ) -> tuple[list[Volume], int]:
-        """One page of a project's volumes, newest first, and how many match in all."""
+        """One page of a project's volumes, and how many match in all."""
         where = [Volume.project_id == project_id]
         where += [getattr(Volume, k) == v for k, v in filters.items() if v is not None]
-        page = select(Volume).where(*where).order_by(Volume.created_at.desc(), Volume.id)
+        if ids is not None:
+            where.append(Volume.id.in_(ids))
+        key = SORT_KEYS[page.sort_key]
+        query = select(Volume).where(*where)
+        query = query.order_by(key.desc() if page.descending else key, Volume.id)
         with self._database.reading() as session:
             total = session.scalar(select(func.count()).select_from(Volume).where(*where)) or 0
-            return list(session.scalars(page.limit(limit).offset(offset))), total
+            return list(session.scalars(query.limit(page.limit).offset(page.offset))), total
 
     def show(self, project_id: str, volume_id: str) -> Volume:
         """One volume; raises `VolumeNotFound`, for a foreign project's too."""
@@ -131,11 +154,13 @@ class VolumeService:
             volume_id = job.entities["volume_id"]
             log.warning("unfinished job", job=job.id, type=job.type, volume=volume_id)
             interrupted = PoolFailed(name=job.entities["name"], reason="evsd was interrupted")
-            self._remove(job.id, volume_id, None if job.type == "deleteVolume" else interrupted)
+            # One volume that can't be removed must not keep evsd from serving all others.
+            with contextlib.suppress(PoolFailed):
+                self._remove(job.id, volume_id, None if job.type == "deleteVolume" else interrupted)
 
     def _require_free_name(self, project_id: str, name: str) -> None:
         """Refuse before a data key is made; the unique index has the last word."""
-        if self.list_page(project_id, 1, 0, name=name)[1]:
+        if self.list_page(project_id, Page(limit=1), name=name)[1]:
             raise VolumeNameTaken(name=name, reason="")
 
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
@@ -148,13 +173,30 @@ class VolumeService:
             raise VolumeEncryptionBad(reason=error.message) from error
 
     def _remove(self, job_id: str, volume_id: str, error: PublishedError | None = None) -> Job:
-        """The end of a deletion, and of a creation that failed with `error`."""
-        self._pool.delete(volume_id)
+        """The end of a deletion, and of a creation that failed with `error`.
+
+        Where the pool won't delete the file, the volume stays, in an error state from which it
+        can be deleted again; raises `PoolFailed`.
+        """
+        try:
+            self._pool.delete(volume_id)
+        except OSError as stuck:
+            raise self._stuck(job_id, volume_id, stuck) from stuck
         with self._database.transaction() as session:
             volume = session.get(Volume, volume_id)
             if volume is not None:
                 session.delete(volume)
             return _finish(session, job_id, error)
+
+    def _stuck(self, job_id: str, volume_id: str, error: OSError) -> PoolFailed:
+        log.error("the pool can't delete", volume=volume_id, reason=str(error))
+        with self._database.transaction() as session:
+            volume = session.get_one(Volume, volume_id)
+            failure = PoolFailed(name=volume.name, reason=error.strerror)
+            for event in (VolumeEvent.DELETE_FAILED, VolumeEvent.CREATE_FAILED):
+                advance(session, volume, VOLUME_STATES, event)
+            _finish(session, job_id, failure)
+        return failure
 
 
 def find(session: Session, project_id: str, volume_id: str) -> Volume:

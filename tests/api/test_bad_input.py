@@ -236,7 +236,9 @@ def test_a_bad_attachment_request_is_refused(client: Client, attachment: dict[st
     assert (response.status_code, code(response)) == (400, "EVS.1009")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "offset=-1"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=99999999999999999999"]
+)
 def test_a_bad_page_is_refused(client: Client, query: str) -> None:
     response = client.http.get(f"/v2/{client.project}/cloudvolumes/detail?{query}")
     assert (response.status_code, code(response)) == (400, "EVS.1023")
@@ -252,8 +254,84 @@ def test_an_unknown_path_is_the_gateways_404(client: Client) -> None:
     assert (response.status_code, code(response)) == (404, "APIGW.0101")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("list-keys", {"marker": "9" * 20}, "KMS.1602"),
+        ("list-keys", {"marker": 10**20}, "KMS.1602"),
+        ("list-keys", {"limit": "0"}, "KMS.1601"),
+        ("create-key", {"key_alias": "x", "sequence": "short"}, "KMS.0206"),
+        ("create-key", {"key_alias": "x", "keystore_id": "7"}, "KMS.0308"),
+        ("create-key", {"key_alias": "x", "key_spec": "RSA_2048"}, "KMS.0308"),
+        ("create-key", {"key_alias": "x", "key_description": "x" * 256}, "KMS.1103"),
+    ],
+)
+def test_other_bad_fields_have_their_published_codes(
+    client: Client, path: str, body: dict[str, Any], expected: str
+) -> None:
+    response = client.post(f"{KMS}/{path}", body)
+    assert (response.status_code, code(response)) == (400, expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [(f"{KMS}/create-datakey", "KMS.0202"), (VOLUMES, "EVS.5400"), (ATTACHMENTS, "EVS.5400")],
+)
+@pytest.mark.parametrize("half", [r"\ud800", r"\uDFFF", r"\ude00\ud83d"])
+def test_half_a_character_is_refused(client: Client, path: str, expected: str, half: str) -> None:
+    response = client.send(path, f'{{"a": {{"b": ["{half}"]}}}}'.encode())
+    assert (response.status_code, code(response)) == (400, expected)
+
+
+def test_a_whole_character_from_two_halves_is_accepted(client: Client) -> None:
+    raw = r'{"key_alias": "pair", "key_description": "\ud83d\ude00"}'
+    assert client.send(f"{KMS}/create-key", raw.encode()).status_code == 200
+
+
+def test_a_missing_field_of_iam_is_refused(client: Client) -> None:
+    response = client.post("/v3.0/OS-AGENCY/agencies", {})
+    assert (response.status_code, code(response)) == (400, "IAM.0011")
+
+
+@pytest.mark.parametrize("name", [" ", "a ", " a", "0d0466b0-e727-4d9c-b35d-f84bb474a37f"])
+def test_a_name_that_could_be_taken_for_another_is_refused(client: Client, name: str) -> None:
+    response = client.create(name=name)
+    assert (response.status_code, code(response)) == (400, "EVS.1003")
+
+
+def test_a_description_can_not_forge_lines_of_a_table(client: Client) -> None:
+    response = client.create(description="fine\nstatus       error")
+    assert (response.status_code, code(response)) == (400, "EVS.1004")
+
+
+def test_keys_of_another_kind_are_none(client: Client) -> None:
+    assert client.post(f"{KMS}/list-keys", {"key_spec": "RSA_2048"}).json()["keys"] == []
+
+
+@pytest.mark.parametrize("volume_id", ["short", "..%2f..%2fetc", "x" * 500, "%00", "A" * 36])
+def test_a_malformed_volume_id_is_refused(client: Client, volume_id: str) -> None:
+    response = client.http.get(f"/v2/{client.project}/cloudvolumes/{volume_id}")
+    assert response.status_code in (400, 404)
+    assert code(response) in ("EVS.1002", "APIGW.0101")
+
+
+def test_a_filter_that_is_not_supported_is_refused_not_ignored(client: Client) -> None:
+    response = client.http.get(f"/v2/{client.project}/cloudvolumes/detail?metadata={{}}")
+    assert (response.status_code, code(response)) == (400, "EVS.1009")
+
+
+def test_volumes_are_filtered_and_sorted(client: Client) -> None:
+    for name in ("sort-a", "sort-b"):
+        client.create(name=name)
+    path = f"/v2/{client.project}/cloudvolumes/detail"
+    every = client.http.get(path).json()["volumes"]
+    ids = [volume["id"] for volume in every if volume["name"].startswith("sort-")]
+    found = client.http.get(path, params={"ids": str(ids), "sort_key": "id", "sort_dir": "asc"})
+    assert [volume["id"] for volume in found.json()["volumes"]] == sorted(ids)
+
+
 def test_unknown_fields_are_ignored_as_published(client: Client) -> None:
-    body = {"key_id": client.key_id, "sequence": "x", "novelty": {"a": 1}}
+    body = {"key_id": client.key_id, "novelty": {"a": 1}}
     assert client.post(f"{KMS}/describe-key", body).status_code == 200
 
 

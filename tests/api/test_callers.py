@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import stat
 import subprocess
 from collections.abc import Iterator
 
@@ -105,6 +107,58 @@ def test_plain_http_is_refused_beyond_loopback() -> None:
             check=False,
         )
     assert (done.returncode, "loopback addresses only" in done.stderr) == (1, True)
+
+
+def test_a_directory_that_evsd_did_not_make_is_left_alone() -> None:
+    with temporary_state() as state:
+        (state / "precious").write_text("data")
+        state.chmod(0o755)
+        done = subprocess.run(
+            [VENV_BIN / "evsd", "--state-dir", state],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, "not made by evsd" in done.stderr) == (1, True)
+        assert (state.stat().st_uid, stat.S_IMODE(state.stat().st_mode)) == (0, 0o755)
+
+
+def test_a_lost_database_is_not_replaced_while_its_keys_are_there() -> None:
+    with running_evsd() as evsd:
+        evsd.ok("key", "create", "precious")
+        evsd.stop()
+        (evsd.state / "evsd.db").rename(evsd.state / "moved")
+        done = subprocess.run(
+            [VENV_BIN / "evsd", "--state-dir", evsd.state],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, "restore it from a backup" in done.stderr) == (1, True)
+        assert not (evsd.state / "evsd.db").exists()
+
+
+def test_a_role_taken_away_is_gone_from_access_keys_too() -> None:
+    with temporary_state() as directory:
+        config = directory / "evsd.toml"
+        config.write_text(f'[unix_users]\n{USER} = "Security Administrator"\n')
+        with running_evsd("--config", str(config), "--http", "127.0.0.1:0") as evsd:
+            made = ctl_as(USER, evsd, "--output", "json", "access-key", "create")
+            pair = json.loads(made.out)["credential"]
+            environment = {
+                "EVSD_ACCESS_KEY": pair["access"],
+                "EVSD_SECRET_KEY": pair["secret"],
+            }
+            signed = {**environment, "EVSD_ENDPOINT": evsd.url()}
+            assert evsd.ctl("list", environment=signed).status == 0
+            config.write_text("")
+            evsd.stop()
+            evsd.start()
+            signed = {**environment, "EVSD_ENDPOINT": evsd.url()}
+            refused = evsd.ctl("list", environment=signed)
+            assert (refused.status, "APIGW.0301" in refused.err) == (1, True)
 
 
 @pytest.mark.parametrize("text", ['novelty = "x"', '[unix_users]\nroot = "king"', "= ="])

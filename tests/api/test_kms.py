@@ -44,8 +44,7 @@ def server() -> Iterator[Evsd]:
 
 @pytest.fixture(scope="module")
 def endpoint(server: Evsd) -> str:
-    events = [json.loads(line) for line in server.log.read_text().splitlines()]
-    return str(next(event["http"] for event in events if event["event"] == "evsd ready"))
+    return server.url()
 
 
 @pytest.fixture(scope="module")

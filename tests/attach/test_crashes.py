@@ -7,13 +7,16 @@ import hashlib
 import os
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.daemon import VENV_BIN, Evsd, until
+from tests.support.daemon import VENV_BIN, Evsd, running_evsd, temporary_state, until
 from tests.support.nbd import connected, qemu_io, works
+
+ATTACH = ("attach", "data", "--transport", "uri")
 
 
 @pytest.fixture
@@ -77,8 +80,8 @@ def test_a_server_that_died_while_evsd_was_dead_is_started_again(evsd: Evsd, att
     evsd.kill()
     os.kill(server, signal.SIGKILL)
     evsd.start()
-    until(lambda: len(evsd.server_pids()) == 1)
-    works(attached, "write -P 1 0 4k")
+    until(lambda: qemu_io(attached, "write -P 1 0 4k").returncode == 0)
+    assert len(evsd.server_pids()) == 1
 
 
 def test_a_server_is_not_started_again_to_serve_a_disabled_key(evsd: Evsd, attached: str) -> None:
@@ -87,6 +90,115 @@ def test_a_server_is_not_started_again_to_serve_a_disabled_key(evsd: Evsd, attac
     os.kill(server, signal.SIGKILL)
     until(lambda: evsd.server_pids() not in ([], [server]))
     assert qemu_io(attached, "read 0 4k").returncode != 0
+
+
+def test_the_key_process_is_started_again_before_anybody_calls(evsd: Evsd, attached: str) -> None:
+    os.kill(evsd.keys_pid, signal.SIGKILL)
+    until(lambda: qemu_io(attached, "read 0 4k").returncode == 0)
+
+
+def test_detaching_while_a_dead_server_is_started_again_leaves_no_server(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    for _ in range(8):
+        evsd.ok("attach", "data", "--transport", "uri")
+        [server] = evsd.server_pids()
+        os.kill(server, signal.SIGKILL)
+        evsd.ok("detach", "data")
+        assert status(evsd) == "available"
+        until(lambda: evsd.server_pids() == [])
+
+
+def test_of_many_attaches_at_once_one_wins(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: evsd.ctl(*ATTACH), range(6)))
+    assert sorted(result.status for result in results) == [0, 1, 1, 1, 1, 1]
+    assert len(evsd.server_pids()) == 1
+
+
+def test_of_many_detaches_at_once_none_leaves_the_volume_stuck(evsd: Evsd, attached: str) -> None:
+    works(attached, "write -P 1 0 4k")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: evsd.ctl("detach", "data"), range(6)))
+    assert status(evsd) == "available"
+    assert evsd.server_pids() == []
+    evsd.ok(*ATTACH)
+
+
+def test_an_attach_that_is_refused_leaves_the_volume_available(evsd: Evsd) -> None:
+    """Also when the refusal comes after the reservation."""
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    evsd.ok("key", "disable", "test-key", "--yes")
+    assert "EVS.2040" in evsd.ctl(*ATTACH).err
+    assert status(evsd) == "available"
+    evsd.ok("key", "enable", "test-key")
+    evsd.pool_file("data").unlink()
+    assert "EVS.2134" in evsd.ctl(*ATTACH).err
+    assert status(evsd) == "available"
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.15, 0.2, 0.25, 0.3, 0.35])
+def test_an_interrupted_attach_is_undone_or_done(evsd: Evsd, delay: float) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    evsctl = evsd.spawn_ctl("attach", "data", "--transport", "fuse")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        evsctl.wait(delay)  # long enough to be anywhere in the attach
+    evsctl.send_signal(signal.SIGINT)
+    device, _ = evsctl.communicate(timeout=30)
+    if evsctl.returncode == 0:
+        assert device.startswith("/dev/loop")
+        evsd.ok("detach", "data")
+    assert status(evsd) == "available"
+    assert evsd.server_pids() == []
+    assert str(evsd.state) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_volume_can_be_deleted_from_a_full_pool() -> None:
+    with temporary_state() as directory:
+        pool = directory / "pool"
+        pool.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", pool], check=True)
+        config = directory / "evsd.toml"
+        config.write_text(f'pool = "{pool}"\n')
+        try:
+            with running_evsd("--config", str(config)) as evsd:
+                evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+                (pool / "filler").write_bytes(b"")
+                with contextlib.suppress(OSError), (pool / "filler").open("wb") as filler:
+                    while True:
+                        filler.write(bytes(4096))
+                assert "EVS.5500" in evsd.ctl("create", "more", "--size", "1G").err
+                assert evsd.object("list")["count"] == 1
+                evsd.ok("delete", "data", "--yes")
+                assert [path.name for path in pool.iterdir()] == ["filler"]
+        finally:
+            subprocess.run(["umount", pool], check=True)
+
+
+def test_a_file_that_can_not_be_deleted_keeps_nobody_from_anything(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    file = evsd.pool_file("data")
+    file.unlink()
+    file.mkdir()  # what unlink() refuses
+    refused = evsd.ctl("delete", "data", "--yes")
+    assert (refused.status, "EVS.5500" in refused.err) == (1, True)
+    assert status(evsd) == "error_deleting"
+    evsd.stop()
+    evsd.start()
+    file.rmdir()
+    evsd.ok("delete", "data", "--yes")
+    assert evsd.object("list")["count"] == 0
+
+
+def test_another_volumes_file_is_refused(evsd: Evsd, attached: str) -> None:
+    works(attached, "write -P 1 0 4k")
+    evsd.ok("detach", "data")
+    evsd.ok("create", "other", "--size", "1G", "--key", "test-key")
+    evsd.pool_file("other").write_bytes(evsd.pool_file("data").read_bytes()[: 2 * 2**20])
+    os.truncate(evsd.pool_file("other"), 2**30 + 2**20)
+    refused = evsd.ctl("attach", "other", "--transport", "uri")
+    assert (refused.status, "its file is that of volume" in refused.err) == (1, True)
+    assert evsd.server_pids() == []
 
 
 def test_a_second_evsd_on_the_same_state_is_refused(evsd: Evsd) -> None:

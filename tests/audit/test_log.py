@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_a_line_torn_by_a_crash_is_cut_off(tmp_path: Path) -> None:
         file.write(b'{"sequence":4,"ti')
     written(path, 1)
     assert verify(path) == 4
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    first = AuditLog(path)
+    first.append(action="test")
+    second = threading.Thread(target=written, args=(path, 1))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()
+    first.append(action="test")
+    first.close()
+    second.join(10)
+    assert verify(path) == 3
 
 
 @contextmanager

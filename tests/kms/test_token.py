@@ -95,6 +95,31 @@ def test_pin_and_token_are_readable_by_the_owner_only(settings: TokenSettings) -
     assert all(mode & 0o077 == 0 for mode in private.values()), private
 
 
+def test_a_missing_pin_never_replaces_a_token_that_has_keys(tmp_path: Path) -> None:
+    with pytest.raises(KmsUnavailable, match="restore it from a backup"):
+        softhsm.prepare(tmp_path / "token", may_initialise=False)
+    assert not (tmp_path / "token" / "tokens").exists()
+
+
+def test_a_new_key_is_on_disk_before_it_is_used(settings: TokenSettings) -> None:
+    # SoftHSM itself syncs nothing: the calls that are counted are ours.
+    program = (
+        "import os; from pathlib import Path; from evsd.kms.token import *;"
+        f"os.environ['SOFTHSM2_CONF'] = {str(settings.pin_file.parent / 'softhsm2.conf')!r};"
+        f"Token({settings!r}).generate('cmk/durable')"
+    )
+    program = f"from pathlib import PosixPath; {program}"
+    traced = subprocess.run(
+        ["strace", "-f", "-y", "-e", "trace=fsync", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    synced = [line for line in traced.stderr.splitlines() if "fsync(" in line]
+    assert any(".object>" in line for line in synced), traced.stderr
+    assert any("tokens/" in line and ".object" not in line for line in synced), traced.stderr
+
+
 def test_an_interrupted_initialisation_is_begun_anew(tmp_path: Path) -> None:
     # In a process of its own, see `settings`.
     (tmp_path / "token" / "tokens" / "half").mkdir(parents=True)

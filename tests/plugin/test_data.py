@@ -274,8 +274,6 @@ def test_zeros_written_to_a_thin_volume_are_ciphertext_too(volume: Volume) -> No
 @pytest.fixture
 def on_device(volume: Volume) -> Iterator[Volume]:
     """A volume on a loop device."""
-    if os.getuid() != 0:
-        pytest.skip("only root may set up a loop device")
     made = subprocess.run(
         ["losetup", "--find", "--show", str(volume.path)],
         capture_output=True,
@@ -333,6 +331,35 @@ def test_extents_agree_with_the_data_whatever_the_pattern(volume: Volume) -> Non
                 kinds += [kind] * (length // SECTOR)
                 offset += length
         assert kinds == [0, 3] * (sectors // 2)
+
+
+@pytest.fixture
+def small_blocks(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem with blocks of 1024 bytes, a quarter of a sector."""
+    image, directory = tmp_path / "ext4", tmp_path / "mounted"
+    with image.open("wb") as file:
+        file.truncate(32 * MIB)
+    directory.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", "-b", "1024", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def test_a_sector_of_which_a_part_is_allocated_is_data(small_blocks: Path, tmp_path: Path) -> None:
+    with new_volume(tmp_path, size=4 * MIB, file=small_blocks / "volume.luks") as volume:
+        with volume.path.open("r+b") as file:
+            file.seek(luks2.DATA_OFFSET + 5 * SECTOR + 2048)
+            file.write(b"c" * 1024)
+        with volume.served(), volume.connected() as (handle,):
+            assert block_status(handle, 8 * SECTOR) == [
+                (5 * SECTOR, 3),
+                (SECTOR, 0),
+                (2 * SECTOR, 3),
+            ]
+            assert block_status(handle, 512, 5 * SECTOR)[0][1] == 0
 
 
 # Concurrency.

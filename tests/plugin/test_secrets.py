@@ -8,32 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.memory import writable_memory
 from tests.support.volume import MIB, Volume, eventually
-
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may read another's memory")
-
-
-def memory(pid: int) -> list[bytes]:
-    """All that a process has mapped to write."""
-    regions = []
-    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
-        for line in maps:
-            area, mode = line.split()[:2]
-            if "w" not in mode:
-                continue
-            start, end = (int(part, 16) for part in area.split("-"))
-            file.seek(start)
-            try:
-                regions.append(file.read(end - start))
-            except OSError:
-                continue
-    return regions
 
 
 def places(pid: int, dek: bytes) -> dict[str, int]:
     """How often the key and its halves are in a process's memory."""
-    regions = memory(pid)
+    regions = writable_memory(pid)
     needles = {"dek": dek, "data half": dek[:32], "tweak half": dek[32:]}
     return {name: sum(r.count(needle) for r in regions) for name, needle in needles.items()}
 
@@ -71,7 +52,7 @@ def test_plaintext_of_a_merged_sector_is_wiped_with_the_key(volume: Volume) -> N
             handle.pwrite(secret, 1000)
         eventually(lambda: places(process.pid, volume.service.dek) == NOWHERE)
         # nbdkit's own buffers are not ours to wipe: one copy at most may be in a freed one.
-        assert sum(region.count(secret) for region in memory(process.pid)) <= 1
+        assert sum(region.count(secret) for region in writable_memory(process.pid)) <= 1
 
 
 def test_the_ticket_is_not_in_argv_or_environment(volume: Volume) -> None:

@@ -29,7 +29,7 @@ class Evsd:
 
     def __init__(self, state: Path, *options: str) -> None:
         self.state, self.options = state, options
-        self.log = state / "evsd.log"
+        self.log = state.with_suffix(".log")  # not in the state directory, which must be fresh
         self.socket = state / "evsd.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -110,6 +110,16 @@ class Evsd:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def spawn_ctl(self, *words: str) -> subprocess.Popen[str]:
+        """Start evsctl and don't wait for it."""
+        return subprocess.Popen(
+            [self.evsctl, *words],
+            env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{self.socket}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def ok(self, *words: str) -> str:
         """Run evsctl, which must succeed; returns what it printed."""
         done = self.ctl(*words)
@@ -132,6 +142,11 @@ class Evsd:
     def http(self) -> httpx.Client:
         transport = httpx.HTTPTransport(uds=str(self.socket))
         return httpx.Client(transport=transport, base_url="http://evsd", timeout=60)
+
+    def url(self) -> str:
+        """Where it listens on TCP."""
+        events = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return str([event["http"] for event in events if event["event"] == "evsd ready"][-1])
 
     def project_id(self) -> str:
         with self.http() as http:
@@ -189,6 +204,7 @@ def temporary_state() -> Iterator[Path]:
         yield state
     finally:
         shutil.rmtree(state)
+        state.with_suffix(".log").unlink(missing_ok=True)
 
 
 def _is_server(entry: Path, state: Path) -> bool:

@@ -22,7 +22,6 @@ def upgrade() -> None:
         sa.Column("access", sa.String(length=64), nullable=False),
         sa.Column("domain_id", sa.String(length=64), nullable=False),
         sa.Column("user_name", sa.String(length=64), nullable=False),
-        sa.Column("roles", sa.JSON(), nullable=False),
         sa.Column("wrapped_secret", sa.LargeBinary(), nullable=False),
         sa.Column("description", sa.String(length=255), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
