@@ -6,7 +6,7 @@ The errors themselves are in `evsd.errors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -123,14 +123,7 @@ EVS = Style(
         "__system__encrypted": e.VolumeEncryptionBad,
     },
 )
-CINDER = Style(
-    body=_cinder_body,
-    malformed=e.EvsMalformed,
-    missing=e.EvsMissing,
-    invalid=e.EvsBadField,
-    forbidden=e.EvsForbidden,
-    foreign_project=e.EvsProjectMismatch,
-)
+CINDER = replace(EVS, body=_cinder_body, fields={})
 IAM = Style(
     body=_iam_body,
     malformed=e.IamBadRequest,

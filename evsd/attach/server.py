@@ -17,11 +17,10 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import nbd_plugin
 from evsd.processes import is_running, start_time
+from evsd.resource import Resource
 
 THREADS = 4  # 144 k IOPS with 4 nbdkit threads; 16 were slower, the GIL is fought over
 START_TIMEOUT_S = 20
@@ -89,7 +88,7 @@ def ended(pidfd: int, timeout_s: float) -> bool:
     return bool(poll.poll(timeout_s * 1000))
 
 
-class WaitingServer:
+class WaitingServer(Resource):
     """A started server that waits for its ticket; leave the `with` block without, and it ends.
 
     Raises `ServerFailed` for whatever keeps it from serving.
@@ -108,15 +107,8 @@ class WaitingServer:
         self._has_ticket = False
         self.process = ServerProcess(self._process.pid, start_time(self._process.pid) or 0)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, unless it got its ticket."""
         if not self._has_ticket:
             os.close(self._writing)
             try:

@@ -14,8 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -44,6 +43,7 @@ from evsd.kms.client import KeyProcess
 from evsd.kms.context import encryption_context
 from evsd.kms.crypto import ticket_digest
 from evsd.pools.file import FilePool
+from evsd.resource import Resource
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Attachment, Volume
 from evsd.store.transitions import advance
@@ -69,7 +69,7 @@ class NewAttachment:
     instance: str | None = None
 
 
-class AttachmentService:
+class AttachmentService(Resource):
     """The attachments of all projects and the server processes behind them."""
 
     def __init__(
@@ -81,20 +81,15 @@ class AttachmentService:
         self._restarts: defaultdict[str, deque[float]] = defaultdict(deque)
         self._stopping = threading.Event()
 
-    def __enter__(self) -> Self:
-        self._watcher.__enter__()
+    def start(self) -> None:
+        """Watch servers, those of the last run of evsd among them."""
+        self._watcher.start()
         self._recover()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Stop watching; the servers go on, the next run of evsd adopts them."""
         self._stopping.set()
-        self._watcher.__exit__(kind, error, tb)
+        self._watcher.close()
 
     def socket_path(self, attachment_id: str) -> Path:
         """The unix socket on which the attachment's volume is served."""

@@ -7,18 +7,17 @@ import os
 import selectors
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import structlog
 
 from evsd.attach.server import ServerProcess
 from evsd.processes import start_time
+from evsd.resource import Resource
 
 log = structlog.get_logger()
 
 
-class Watcher:
+class Watcher(Resource):
     """One thread that waits on the pidfds of all servers, children of this evsd or of its last run.
 
     `on_exit(attachment_id, process)` is called on that thread, once for each process that ends.
@@ -33,16 +32,12 @@ class Watcher:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="server-watcher", daemon=True)
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to wait."""
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop waiting; the processes go on."""
         self._stopping = True
         os.write(self._wake_writer, b"x")
         self._thread.join()

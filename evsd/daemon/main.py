@@ -85,12 +85,13 @@ def _run(state: StateDirectory, settings: FileSettings, http: str | None) -> Non
         users = UnixUsers(identity.ensure_default_domain(), owners, settings.unix_users)
         paths = KeyProcessPaths(url, state.token, state.audit_log, state.release_socket)
         keys = stack.enter_context(KeyProcess(paths))
+        keys.start()
         files = FilePool(pool)
         volumes = VolumeService(database, keys, files)
         volumes.recover()
-        attachments = stack.enter_context(
-            AttachmentService(database, keys, files, state.servers)
-        )  # fmt: skip
+        attachments = AttachmentService(database, keys, files, state.servers)
+        stack.enter_context(attachments)
+        attachments.start()
         services = Services(keys, identity, volumes, attachments, settings.region)
         app = build_app(services, Authenticator(users, keys))
         with _signals_are_uvicorns():

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
 from evsd.errors import KmsUnavailable, from_wire
 from evsd.kms.call import Call
+from evsd.resource import Resource
 
 START_TIMEOUT_S = 30
 CALL_TIMEOUT_S = 30
@@ -39,7 +39,7 @@ class KeyProcessPaths:
     release_socket: Path
 
 
-class KeyProcess:
+class KeyProcess(Resource):
     """A running `evsd-keys` and the channel to it; safe to call from any thread.
 
     Requests are numbered and answered in order of arrival; a reader thread hands the answers out.
@@ -53,17 +53,9 @@ class KeyProcess:
         self._running: _Running | None = None
         self._closed = threading.Event()
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it now, not at the first call; raises `KmsUnavailable`."""
         self._current()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def release_socket(self) -> Path:

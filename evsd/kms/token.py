@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
@@ -21,6 +20,7 @@ from pkcs11.mechanisms import GCMParams
 from evsd.durable import sync_changed
 from evsd.errors import KmsUnavailable
 from evsd.kms.crypto import IV_LENGTH, TAG_LENGTH, EnvelopeError
+from evsd.resource import Resource
 
 # Found on the token exactly when the token is the right one and whole: only then may a missing
 # key be called missing, for a removed token looks the same as a destroyed key.
@@ -37,7 +37,7 @@ class TokenSettings:
     files: Path | None = None  # of a token that keeps its objects in files and doesn't sync them
 
 
-class Token:
+class Token(Resource):
     """An open, logged-in token. Raises `KmsUnavailable` for whatever the module can't do."""
 
     def __init__(self, settings: TokenSettings) -> None:
@@ -50,17 +50,6 @@ class Token:
         except (PKCS11Error, RuntimeError) as error:
             raise _unavailable(f"can't open token {settings.label!r}", error) from error
         self._handles: dict[str, Any] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Log out; every handle is gone with the session."""

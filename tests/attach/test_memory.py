@@ -9,28 +9,14 @@ import pytest
 
 from tests.support.daemon import Evsd
 from tests.support.memory import process_holds
-from tests.support.nbd import connected, exported_token
-
-
-def data_key(evsd: Evsd, file: Path) -> bytes:
-    """Unwrapped by another evsd-keys than the one that is looked at afterwards."""
-    token = exported_token(file)
-    body = {
-        "key_id": token["cmk_id"],
-        "cipher_text": base64.b64decode(token["wrapped_dek"]).hex(),
-        "datakey_cipher_length": "64",
-        "encryption_context": token["encryption_context"],
-    }
-    with evsd.http() as http:
-        path = f"/v1.0/{evsd.project_id()}/kms/decrypt-datakey"
-        return bytes.fromhex(http.post(path, json=body).json()["data_key"])
+from tests.support.nbd import connected
 
 
 @pytest.fixture
 def secret(evsd: Evsd) -> bytes:
     """The data key of a volume `data`; evsd was started anew since it was told."""
     evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
-    dek = data_key(evsd, evsd.pool_file("data"))
+    dek = evsd.data_key("data")
     evsd.stop()
     evsd.start()
     return dek

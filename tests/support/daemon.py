@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.support.nbd import exported_token
 
 VENV_BIN = Path(sys.executable).parent
 START_TIMEOUT_S = 30
@@ -160,6 +163,19 @@ class Evsd:
     def attachment(self, volume: str) -> Object:
         found: Object = self.object("show", volume)["volume"]["attachments"][0]
         return found
+
+    def data_key(self, volume: str) -> bytes:
+        """A volume's key, unwrapped from its header through the published API as by its owner."""
+        token = exported_token(self.pool_file(volume))
+        body = {
+            "key_id": token["cmk_id"],
+            "cipher_text": base64.b64decode(token["wrapped_dek"]).hex(),
+            "datakey_cipher_length": "64",
+            "encryption_context": token["encryption_context"],
+        }
+        with self.http() as http:
+            path = f"/v1.0/{self.project_id()}/kms/decrypt-datakey"
+            return bytes.fromhex(http.post(path, json=body).json()["data_key"])
 
     def server_pids(self) -> list[int]:
         """Every nbdkit that serves a volume of this state directory."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Evsd
-from tests.support.nbd import decrypted_sector, exported_token, works
+from tests.support.nbd import decrypted_sector, works
 
 PATTERN = b"\xa5" * 4096
 
@@ -25,27 +23,13 @@ class Written:
 
 
 @pytest.fixture(scope="module")
-def written(shared_evsd: Evsd) -> Iterator[Written]:
+def written(shared_evsd: Evsd) -> Written:
     shared_evsd.ok("create", "format", "--size", "1G", "--key", "test-key")
     uri = shared_evsd.ok("attach", "format", "--transport", "uri")
     works(uri, "write -P 0xa5 0 4k", "write -P 0xa5 1200k 4k", "flush")
     file = shared_evsd.pool_file("format")
     shared_evsd.ok("detach", "format")
-    yield Written(file, data_key(shared_evsd, file))
-
-
-def data_key(evsd: Evsd, file: Path) -> bytes:
-    """Unwrap the key in the header through the published API, as its owner may."""
-    token = exported_token(file)
-    body = {
-        "key_id": token["cmk_id"],
-        "cipher_text": base64.b64decode(token["wrapped_dek"]).hex(),
-        "datakey_cipher_length": "64",
-        "encryption_context": token["encryption_context"],
-    }
-    with evsd.http() as http:
-        path = f"/v1.0/{evsd.project_id()}/kms/decrypt-datakey"
-        return bytes.fromhex(http.post(path, json=body).json()["data_key"])
+    return Written(file, shared_evsd.data_key("format"))
 
 
 @pytest.mark.parametrize("sector", [0, 300])
@@ -89,7 +73,7 @@ def test_a_new_volume_takes_no_space_but_its_header(shared_evsd: Evsd) -> None:
 
 def test_every_volume_has_a_key_of_its_own(shared_evsd: Evsd, written: Written) -> None:
     shared_evsd.ok("create", "another", "--size", "1G", "--key", "test-key")
-    assert data_key(shared_evsd, shared_evsd.pool_file("another")) != written.dek
+    assert shared_evsd.data_key("another") != written.dek
 
 
 def test_deleting_leaves_no_file(shared_evsd: Evsd) -> None:
