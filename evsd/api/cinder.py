@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Response
 from fastapi.routing import APIRouter
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from evsd.api import errors
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
@@ -17,7 +18,16 @@ from evsd.errors import EvsBadRequest
 from evsd.iam.policy import Permission
 from evsd.store.tables import Attachment
 
-Connector = dict[str, Any]
+CONNECTOR_LIMIT = 4096
+
+
+def _short(connector: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(connector)) > CONNECTOR_LIMIT:
+        raise ValueError(f"longer than {CONNECTOR_LIMIT} characters")
+    return connector
+
+
+Connector = Annotated[dict[str, Any], AfterValidator(_short)]
 
 
 class WantedAttachment(Model):

@@ -134,6 +134,7 @@ class WaitingServer(Resource):
             if not self.process.running:
                 raise ServerFailed(self._last_words())
             if time.monotonic() > deadline:
+                self.process.stop()
                 raise ServerFailed(f"no answer within {START_TIMEOUT_S} s")
             time.sleep(0.002)
 

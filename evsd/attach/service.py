@@ -300,8 +300,9 @@ class AttachmentService(Resource):
             now, times = time.monotonic(), self._restarts[attachment_id]
             while times and times[0] < now - RESTART_WINDOW_S:
                 times.popleft()
-            yield min(LONGEST_PAUSE_S, 0.1 * 2 ** len(times)) if times else 0
-            times.append(time.monotonic())
+            pause = min(LONGEST_PAUSE_S, 0.1 * 2 ** len(times)) if times else 0
+            times.append(now)
+            yield pause
 
     def _should_run(self, attachment_id: str, process: ServerProcess) -> bool:
         """Whether the attachment is to be served and this is its last process."""

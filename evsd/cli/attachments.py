@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import uuid
@@ -77,9 +78,13 @@ def detach(session: Session, name: str, force: bool) -> None:
             f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
             "or say --force if that host is gone"
         )
-    _disconnect(attachment["attachment_id"])
+    lost = _disconnect(attachment["attachment_id"])
     answer = api.attachment("DELETE", attachment["attachment_id"])
     session.show(answer, lambda: f"volume {volume['name']} is detached")
+    if lost:
+        raise Refused(
+            "", f"{lost}; what was written last may be lost", "check the filesystem before use"
+        )
 
 
 COMMANDS = (attach, detach)
@@ -130,11 +135,14 @@ def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> 
     return str(device.path)
 
 
-def _disconnect(attachment_id: str) -> None:
+def _disconnect(attachment_id: str) -> str | None:
+    """Take this host's device away, if it has one; returns why data may be lost."""
     identifier = _identifier(attachment_id)
     try:
-        if connector.find(identifier) is not None:
-            connector.disconnect(identifier)
+        # Who may make no devices has none; root also clears what is left of half a device.
+        if os.geteuid() != 0 and connector.find(identifier) is None:
+            return None
+        return connector.disconnect(identifier)
     except connector.ConnectorError as error:
         raise _refused(error) from error
 

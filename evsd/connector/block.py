@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ _STALLED_SECONDS = 15.0
 
 # udev looks into every device that was just written and closed, for a moment.
 _GLANCE_SECONDS = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -40,10 +37,10 @@ def idle(device: Path, *, except_pid: int | None = None) -> Iterator[int]:
         os.close(fd)
 
 
-def flush(fd: int, device: Path) -> None:
+def flush(fd: int, device: Path) -> str | None:
     """Write back what the page cache holds and have the server make it durable.
 
-    Best effort, with a warning in the log: a device whose server is gone must still be removable.
+    Best effort: a device whose server is gone must still be removable. Returns why it failed.
     """
     failures: list[str] = ["the server does not answer"]
 
@@ -61,8 +58,7 @@ def flush(fd: int, device: Path) -> None:
     completed = -1
     while worker.is_alive() and completed != (completed := _completed(device)):
         worker.join(_STALLED_SECONDS)
-    if failures:
-        _log.warning("%s could not be flushed before its removal: %s", device, failures[0])
+    return f"{device} could not be flushed: {failures[0]}" if failures else None
 
 
 def _completed(device: Path) -> int:

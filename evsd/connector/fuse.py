@@ -65,19 +65,22 @@ def find(identifier: str, *, run_dir: Path) -> Device | None:
     return None
 
 
-def disconnect(identifier: str, *, run_dir: Path) -> None:
+def disconnect(identifier: str, *, run_dir: Path) -> str | None:
     """Take the loop device, the mount and nbdfuse away, also when only some of them are there.
 
-    Raises DeviceBusy when somebody uses the device, DeviceFailed when it would not go.
+    Returns why data may be lost, None where all was flushed. Raises DeviceBusy when somebody
+    uses the device, DeviceFailed when it would not go.
     """
+    lost = None
     device = find(identifier, run_dir=run_dir)
     if device is not None:
         with block.idle(device.path) as fd:
-            block.flush(fd, device.path)
+            lost = block.flush(fd, device.path)
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         if not wait.until(lambda: not _bound(device.path), timeout=_EXIT_SECONDS):
             raise DeviceFailed(f"{device.path} would not go away")
     _unmount(_mountpoint(run_dir, identifier))
+    return lost
 
 
 def _mountpoint(run_dir: Path, identifier: str) -> Path:
@@ -86,7 +89,7 @@ def _mountpoint(run_dir: Path, identifier: str) -> Path:
 
 
 def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
-    nbdfuse = command.require("nbdfuse", "nbdfuse")
+    nbdfuse = command.require("nbdfuse", "libnbd-bin")
     if not socket_path.is_socket():
         raise ServerUnreachable(
             f"there is no socket {socket_path}",

@@ -70,18 +70,20 @@ def find(identifier: str) -> Device | None:
     return None
 
 
-def disconnect(identifier: str, *, watcher: int | None = None) -> None:
+def disconnect(identifier: str, *, watcher: int | None = None) -> str | None:
     """Take the device away, when nobody but its watcher uses it; nothing to do if there is none.
 
-    Raises DeviceBusy, or DeviceFailed when the kernel keeps it.
+    Returns why data may be lost, None where all was flushed. Raises DeviceBusy, or DeviceFailed
+    when the kernel keeps it.
     """
     device = find(identifier)
     if device is None:
-        return
+        return None
     with block.idle(device.path, except_pid=watcher) as fd:
-        block.flush(fd, device.path)
+        lost = block.flush(fd, device.path)
         _hang_up(device)
     _await_release(device)
+    return lost
 
 
 def reconnect(identifier: str, socket_path: Path, *, timeout: float = 30.0) -> None:

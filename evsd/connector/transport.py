@@ -60,17 +60,18 @@ def find(identifier: str, *, run_dir: Path = RUN_DIR) -> Device | None:
     return kernel.find(identifier) or fuse.find(identifier, run_dir=run_dir)
 
 
-def disconnect(identifier: str, *, run_dir: Path = RUN_DIR) -> None:
+def disconnect(identifier: str, *, run_dir: Path = RUN_DIR) -> str | None:
     """Flush and take away the device; when this returns it is gone and the server is let go.
 
-    Nothing happens for an identifier that has no device. Raises DeviceBusy while the device is
-    mounted, swapped on, held by another device or open; DeviceFailed when it would not go.
+    Returns why what was written last may be lost, None where all of it was flushed. Nothing
+    happens for an identifier that has no device. Raises DeviceBusy while the device is mounted,
+    swapped on, held by another device or open; DeviceFailed when it would not go.
     """
     _check(identifier)
     with _exclusive(run_dir):
-        kernel.disconnect(identifier, watcher=watch.find(identifier))
+        lost = kernel.disconnect(identifier, watcher=watch.find(identifier))
         watch.stop(identifier)
-        fuse.disconnect(identifier, run_dir=run_dir)
+        return fuse.disconnect(identifier, run_dir=run_dir) or lost
 
 
 def _connect_kernel(socket_path: Path, identifier: str, *, read_only: bool) -> Device:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +81,16 @@ def test_no_plaintext_reaches_the_pool(evsd: Evsd, device: str, tmp_path: Path) 
     evsd.ok("detach", "data")
     searched = subprocess.run(["grep", "-c", marker, evsd.pool_file("data")], check=False)
     assert searched.returncode == 1
+
+
+def test_a_detach_that_can_not_write_back_says_so(evsd: Evsd, device: str) -> None:
+    [server] = evsd.server_pids()
+    os.kill(server, signal.SIGKILL)  # nbdfuse ends with it
+    with Path(device).open("wb", buffering=0) as raw, contextlib.suppress(OSError):
+        raw.write(b"x" * 4096)
+    done = evsd.ctl("detach", "data")
+    assert (done.status, "may be lost" in done.err) == (1, True), done
+    assert evsd.object("show", "data")["volume"]["status"] == "available"
 
 
 def test_another_hosts_device_is_not_detached_from_here(evsd: Evsd) -> None:
