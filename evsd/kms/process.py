@@ -25,16 +25,21 @@ import structlog
 
 from evsd.audit.log import AuditLog
 from evsd.errors import Internal, PublishedError
-from evsd.kms import release, softhsm
+from evsd.kms import softhsm
+from evsd.kms.access_keys import AccessKeyService
 from evsd.kms.call import Call
-from evsd.kms.service import OPERATIONS, KeyService, has_keys
+from evsd.kms.release import REQUEST_LIMIT, KeyRelease
+from evsd.kms.service import KeyService, Operation, has_keys
 from evsd.kms.token import SENTINEL, Token
+from evsd.kms.usage import UsageLog
 from evsd.logs import configure_logging
 from evsd.processes import harden, lock_memory
 from evsd.store.database import Database
 
 LINE_LIMIT = 1024 * 1024
 RELEASE_TIMEOUT_S = 10
+
+Operations = dict[str, Operation]
 
 log = structlog.get_logger()
 
@@ -53,8 +58,12 @@ def main() -> None:
     settings = softhsm.prepare(options.token_dir, may_initialise=not has_keys(database))
     with Token(settings) as token:
         token.key(SENTINEL)
-        service = KeyService(database, token, audit)
-        asyncio.run(_serve(service, database, options))
+        usage = UsageLog(audit)
+        keys = KeyService(database, token, usage)
+        access_keys = AccessKeyService(database, token, usage)
+        operations = {**keys.operations, **access_keys.operations}
+        release = KeyRelease(database, keys, usage)
+        asyncio.run(_serve(operations, release, options))
     audit.close()
     database.close()
 
@@ -69,7 +78,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(service: KeyService, database: Database, options: argparse.Namespace) -> None:
+async def _serve(operations: Operations, release: KeyRelease, options: argparse.Namespace) -> None:
     # Both reach the whole process group now and then: evsd decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -78,22 +87,20 @@ async def _serve(service: KeyService, database: Database, options: argparse.Name
     options.release_socket.unlink(missing_ok=True)
     os.umask(0o077)
     server = await asyncio.start_unix_server(
-        lambda r, w: _release(service, database, r, w),
-        options.release_socket,
-        limit=release.REQUEST_LIMIT,
+        lambda r, w: _release(release, r, w), options.release_socket, limit=REQUEST_LIMIT
     )
     async with server:
         writer.write(b'{"ready":true}\n')
         while line := await reader.readline():
-            writer.write(json.dumps(_carry_out(service, line)).encode() + b"\n")
+            writer.write(json.dumps(_carry_out(operations, line)).encode() + b"\n")
             await writer.drain()
 
 
-def _carry_out(service: KeyService, line: bytes) -> dict[str, Any]:
+def _carry_out(operations: Operations, line: bytes) -> dict[str, Any]:
     request = json.loads(line)
     try:
-        operation = OPERATIONS[request["operation"]]
-        result = operation(service, Call(**request["call"]), **request["params"])
+        operation = operations[request["operation"]]
+        result = operation(Call(**request["call"]), **request["params"])
         return {"id": request["id"], "result": result}
     except PublishedError as error:
         return {"id": request["id"], "error": error.as_wire()}
@@ -104,15 +111,12 @@ def _carry_out(service: KeyService, line: bytes) -> dict[str, Any]:
 
 
 async def _release(
-    service: KeyService,
-    database: Database,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    release: KeyRelease, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
         async with asyncio.timeout(RELEASE_TIMEOUT_S):
             line = await reader.readline()
-            writer.write(release.answer(service, database, line, _peer_pid(writer)))
+            writer.write(release.answer(line, _peer_pid(writer)))
             await writer.drain()
     except (TimeoutError, ValueError, OSError) as error:
         log.warning("key request dropped", reason=str(error) or type(error).__name__)

@@ -19,6 +19,7 @@ from evsd.kms import crypto
 from evsd.kms.call import Call
 from evsd.kms.context import encryption_context
 from evsd.kms.service import KeyService
+from evsd.kms.usage import UsageLog
 from evsd.processes import start_time
 from evsd.store.database import Database
 from evsd.store.tables import Attachment, Project, Volume
@@ -36,14 +37,52 @@ class KeyRequest:
     wrapped_dek: bytes
 
 
-def answer(service: KeyService, database: Database, line: bytes, peer_pid: int) -> bytes:
-    """One request line in, one answer line out."""
-    try:
-        encapsulated, sealed = _release(service, database, _parse(line), peer_pid)
-        reply: dict[str, Any] = {"encapsulated_key": encapsulated.hex(), "sealed_dek": sealed.hex()}
-    except PublishedError as error:
-        reply = {"error": {"code": error.code, "message": error.text}}
-    return json.dumps(reply).encode() + b"\n"
+class KeyRelease:
+    """Answers the servers of volumes."""
+
+    def __init__(self, database: Database, keys: KeyService, usage: UsageLog) -> None:
+        self._database, self._keys, self._used = database, keys, usage.used
+
+    def answer(self, line: bytes, peer_pid: int) -> bytes:
+        """One request line in, one answer line out."""
+        try:
+            encapsulated, sealed = self._release(_parse(line), peer_pid)
+            reply: dict[str, Any] = {
+                "encapsulated_key": encapsulated.hex(),
+                "sealed_dek": sealed.hex(),
+            }
+        except PublishedError as error:
+            reply = {"error": {"code": error.code, "message": error.text}}
+        return json.dumps(reply).encode() + b"\n"
+
+    def _release(self, request: KeyRequest, peer_pid: int) -> tuple[bytes, bytes]:
+        with self._database.reading() as session:
+            attachment = session.get(Attachment, request.attachment_id)
+            if attachment is None or not _is_its_server(attachment, request.ticket, peer_pid):
+                self._refuse(request, peer_pid)
+            volume = session.get_one(Volume, attachment.volume_id)
+            project = session.get_one(Project, volume.project_id)
+        call = Call(
+            principal=f"service:evs for {volume.user_name}",
+            domain_id=project.domain_id,
+            project_id=project.id,
+            source=f"pid:{peer_pid}",
+            request_id=attachment.id,
+        )
+        context = encryption_context(project.id, volume.id)
+        data_key = self._keys.unwrap_volume_key(
+            call, "release-volume-key", volume.cmk_id, request.wrapped_dek, context
+        )
+        try:
+            return crypto.seal(data_key, request.public_key, attachment.id)
+        except ValueError as error:
+            raise BadCiphertext(reason="the public key is not an X25519 key") from error
+
+    def _refuse(self, request: KeyRequest, peer_pid: int) -> NoReturn:
+        """A false ticket is a refused use of a key, and recorded like one."""
+        unknown = Call("unknown", "", "", f"pid:{peer_pid}", request.attachment_id[:64])
+        with self._used(unknown, "release-volume-key"):
+            raise TicketRefused()
 
 
 def _parse(line: bytes) -> KeyRequest:
@@ -57,39 +96,6 @@ def _parse(line: bytes) -> KeyRequest:
         )
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise TicketRefused() from error
-
-
-def _release(
-    service: KeyService, database: Database, request: KeyRequest, peer_pid: int
-) -> tuple[bytes, bytes]:
-    with database.reading() as session:
-        attachment = session.get(Attachment, request.attachment_id)
-        if attachment is None or not _is_its_server(attachment, request.ticket, peer_pid):
-            _refuse(service, request, peer_pid)
-        volume = session.get_one(Volume, attachment.volume_id)
-        project = session.get_one(Project, volume.project_id)
-    call = Call(
-        principal=f"service:evs for {volume.user_name}",
-        domain_id=project.domain_id,
-        project_id=project.id,
-        source=f"pid:{peer_pid}",
-        request_id=attachment.id,
-    )
-    context = encryption_context(project.id, volume.id)
-    data_key = service.unwrap_volume_key(
-        call, "release-volume-key", volume.cmk_id, request.wrapped_dek, context
-    )
-    try:
-        return crypto.seal(data_key, request.public_key, attachment.id)
-    except ValueError as error:
-        raise BadCiphertext(reason="the public key to seal for is not an X25519 key") from error
-
-
-def _refuse(service: KeyService, request: KeyRequest, peer_pid: int) -> NoReturn:
-    """A false ticket is a refused use of a key, and recorded like one."""
-    unknown = Call("unknown", "", "", f"pid:{peer_pid}", request.attachment_id)
-    with service.used(unknown, "release-volume-key"):
-        raise TicketRefused()
 
 
 def _is_its_server(attachment: Attachment, ticket: str, peer_pid: int) -> bool:

@@ -8,67 +8,65 @@ written the caller gets an error instead of a key.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from evsd.audit.log import AuditLog
 from evsd.errors import (
     AliasExists,
     BadCiphertext,
     DatakeyCipherLength,
     DefaultKeyFixed,
-    IamNotFound,
     KeyDisabled,
     KeyNotDisabled,
     KeyNotEnabled,
     KeyNotFound,
     KeyPendingDeletion,
     NotDelegated,
-    NotSigned,
     PublishedError,
     TooManyKeys,
 )
 from evsd.iam.agencies import delegated
-from evsd.iam.signature import sign
 from evsd.kms import crypto
 from evsd.kms.call import Call
 from evsd.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.kms.token import Token, TokenKey
+from evsd.kms.usage import Context, UsageLog, Use
 from evsd.store.database import Database, utcnow
-from evsd.store.tables import AccessKey, Cmk, Domain, Project
+from evsd.store.tables import Cmk, Domain, Project
 from evsd.store.transitions import advance
 
 VOLUME_DEFAULT_ALIAS = "evs/default"
 VOLUME_KEY_BITS = 512
 KEY_QUOTA = 100
-# The service's own key, which wraps the secrets of access keys; no tenant has a CMK of this id.
-ACCESS_KEYS_ID = "00000000-0000-0000-0000-000000000001"
 
 Result = dict[str, Any]
-Context = Mapping[str, str] | str
-
-
-@dataclass(slots=True)
-class Use:
-    """What the audit record of one use will say; filled in as the operation learns it."""
-
-    key_id: str = ""
-    version: int | None = None
-    context: Context = field(default_factory=dict)
+Operation = Callable[..., Result]
 
 
 class KeyService:
     """Keys of all tenants: their records, their life, and what is done under them."""
 
-    def __init__(self, database: Database, token: Token, audit: AuditLog) -> None:
-        self._database, self._token, self._audit = database, token, audit
-        self._secrets: dict[str, str] = {}  # opened access keys, by AK
+    def __init__(self, database: Database, token: Token, usage: UsageLog) -> None:
+        self._database, self._token, self._used = database, token, usage.used
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """What evsd may ask for over the control channel, by name."""
+        return {
+            "create_key": self.create_key,
+            "list_keys": self.list_keys,
+            "describe_key": self.describe_key,
+            "enable_key": self.enable_key,
+            "disable_key": self.disable_key,
+            "create_datakey": self.create_datakey,
+            "decrypt_datakey": self.decrypt_datakey,
+            "create_volume_key": self.create_volume_key,
+            "check_volume_key": self.check_volume_key,
+        }
 
     # --- the life of a key ---------------------------------------------------------------------
 
@@ -110,7 +108,7 @@ class KeyService:
     ) -> Result:
         with (
             self._database.transaction() as session,
-            self.used(call, f"{event}-key", key_id) as use,
+            self._used(call, f"{event}-key", key_id) as use,
         ):
             cmk = _find(session, call, key_id)
             use.version = cmk.version
@@ -133,14 +131,14 @@ class KeyService:
             version=1,
             created_at=utcnow(),
         )
-        self._token.generate(_label(cmk.id, cmk.version))
+        self._token.generate(key_label(cmk.id, cmk.version))
         try:
-            with self._database.transaction() as session, self.used(call, "create-key") as use:
+            with self._database.transaction() as session, self._used(call, "create-key") as use:
                 use.key_id, use.version = cmk.id, cmk.version
                 session.add(cmk)
                 session.flush()
         except IntegrityError as error:
-            self._token.destroy(_label(cmk.id, cmk.version))
+            self._token.destroy(key_label(cmk.id, cmk.version))
             raise AliasExists(alias=alias) from error
         return cmk
 
@@ -151,7 +149,7 @@ class KeyService:
     ) -> Result:
         """A new data key of `bits` bits: wrapped, and in clear only if `plaintext`."""
         action = "create-datakey" if plaintext else "create-datakey-without-plaintext"
-        with self.used(call, action, key_id, context) as use:
+        with self._used(call, action, key_id, context) as use:
             cmk = self._usable(call, key_id)
             use.version = cmk.version
             data_key = crypto.new_data_key(bits)
@@ -164,7 +162,7 @@ class KeyService:
         self, call: Call, key_id: str, cipher_text: str, length: int, context: Context
     ) -> Result:
         """The data key in clear, if key, context and length are the right ones."""
-        with self.used(call, "decrypt-datakey", key_id, context) as use:
+        with self._used(call, "decrypt-datakey", key_id, context) as use:
             cmk = self._usable(call, key_id)
             data_key = self._unwrap(use, cmk, bytes.fromhex(cipher_text), context)
             if len(data_key) != length:
@@ -178,7 +176,7 @@ class KeyService:
 
         Without `key_id` the project's default key is used, and made on the first use.
         """
-        with self.used(call, "create-volume-key", key_id or "", context) as use:
+        with self._used(call, "create-volume-key", key_id or "", context) as use:
             self.require_delegation(call.project_id)
             cmk = self._usable(call, key_id) if key_id else self._default_key(call)
             use.key_id, use.version = cmk.id, cmk.version
@@ -207,7 +205,7 @@ class KeyService:
         self, call: Call, action: str, key_id: str, wrapped_dek: bytes, context: Context
     ) -> bytes:
         """A volume's data key in clear, for the key process alone."""
-        with self.used(call, action, key_id, context) as use:
+        with self._used(call, action, key_id, context) as use:
             self.require_delegation(call.project_id)
             return self._unwrap(use, self._usable(call, key_id), wrapped_dek, context)
 
@@ -226,107 +224,7 @@ class KeyService:
             call, VOLUME_DEFAULT_ALIAS, "default key of the volume service", is_default=True
         )
 
-    # --- access keys ---------------------------------------------------------------------------
-
-    def create_access_key(self, call: Call, description: str) -> Result:
-        """A new AK/SK pair for the caller; the secret is told this once."""
-        access, secret = crypto.new_access_key()
-        context = {"access": access}
-        key = self._access_keys_key()
-        with (
-            self._database.transaction() as session,
-            self.used(call, "create-access-key", ACCESS_KEYS_ID, context),
-        ):
-            record = AccessKey(
-                access=access,
-                domain_id=call.domain_id,
-                user_name=call.principal,
-                wrapped_secret=crypto.wrap(key, ACCESS_KEYS_ID, 1, secret.encode(), context),
-                description=description,
-                created_at=utcnow(),
-            )
-            session.add(record)
-        return {**_credential(record), "secret": secret}
-
-    def list_access_keys(self, call: Call) -> Result:
-        """The caller's access keys, without their secrets."""
-        query = select(AccessKey).where(
-            AccessKey.domain_id == call.domain_id, AccessKey.user_name == call.principal
-        )
-        with self._database.reading() as session:
-            found = session.scalars(query.order_by(AccessKey.created_at))
-            return {"credentials": [_credential(record) for record in found]}
-
-    def delete_access_key(self, call: Call, access: str) -> Result:
-        """End an access key of the caller's; raises `IamNotFound`."""
-        owner = (call.domain_id, call.principal)
-        with (
-            self._database.transaction() as session,
-            self.used(call, "delete-access-key", ACCESS_KEYS_ID, {"access": access}),
-        ):
-            record = session.get(AccessKey, access)
-            if record is None or (record.domain_id, record.user_name) != owner:
-                raise IamNotFound(what="access key", name=access)
-            session.delete(record)
-        self._secrets.pop(access, None)
-        return {}
-
-    def check_signature(self, call: Call, access: str, text: str, signature: str) -> Result:
-        """Who signed `text`; raises `NotSigned`. The secret stays in this process."""
-        with self._database.reading() as session:
-            record = session.get(AccessKey, access)
-        if record is None:
-            raise NotSigned(reason=f"access key {access} does not exist")
-        if not crypto.same_secret(sign(self._secret(call, record), text), signature):
-            raise NotSigned(reason="signature verification failed")
-        return {"user_name": record.user_name, "domain_id": record.domain_id}
-
-    def _secret(self, call: Call, record: AccessKey) -> str:
-        if record.access not in self._secrets:
-            context = {"access": record.access}
-            with self.used(call, "open-access-key", ACCESS_KEYS_ID, context):
-                try:
-                    envelope = crypto.parse(record.wrapped_secret)
-                    secret = crypto.unwrap(self._access_keys_key(), envelope, context)
-                except crypto.EnvelopeError as error:
-                    raise NotSigned(reason=f"access key {record.access} can't be opened") from error
-            self._secrets[record.access] = secret.decode()
-        return self._secrets[record.access]
-
-    def _access_keys_key(self) -> TokenKey:
-        return self._token.ensure(_label(ACCESS_KEYS_ID, 1))
-
     # --- shared --------------------------------------------------------------------------------
-
-    @contextmanager
-    def used(
-        self, call: Call, action: str, key_id: str = "", context: Context = ""
-    ) -> Iterator[Use]:
-        """One use of a key: whatever happens inside is recorded, before the answer leaves.
-
-        Around a change of records, open the transaction first: the record of the use is then
-        written before the change is committed.
-        """
-        use = Use(key_id, None, context)
-        try:
-            yield use
-        except PublishedError as error:
-            self._record(call, action, use, error.code)
-            raise
-        except Exception:
-            self._record(call, action, use, "internal error")
-            raise
-        self._record(call, action, use, "ok")
-
-    def _record(self, call: Call, action: str, use: Use, result: str) -> None:
-        self._audit.append(
-            action=action,
-            key_id=use.key_id,
-            key_version=use.version,
-            context=use.context if isinstance(use.context, str) else dict(use.context),
-            result=result,
-            **call.as_wire(),
-        )
 
     def _usable(self, call: Call, key_id: str) -> Cmk:
         with self._database.reading() as session:
@@ -358,31 +256,11 @@ class KeyService:
             raise BadCiphertext(reason=error) from error
 
     def _token_key(self, key_id: str, version: int) -> TokenKey:
-        return self._token.key(_label(key_id, version))
+        return self._token.key(key_label(key_id, version))
 
 
-# What evsd may ask for over the control channel; everything else is refused.
-OPERATIONS: dict[str, Callable[..., Result]] = {
-    operation.__name__: operation
-    for operation in (
-        KeyService.create_key,
-        KeyService.list_keys,
-        KeyService.describe_key,
-        KeyService.enable_key,
-        KeyService.disable_key,
-        KeyService.create_datakey,
-        KeyService.decrypt_datakey,
-        KeyService.create_volume_key,
-        KeyService.check_volume_key,
-        KeyService.create_access_key,
-        KeyService.list_access_keys,
-        KeyService.delete_access_key,
-        KeyService.check_signature,
-    )
-}
-
-
-def _label(key_id: str, version: int) -> str:
+def key_label(key_id: str, version: int) -> str:
+    """What the key is called on the token."""
     return f"cmk/{key_id}/{version}"
 
 
@@ -412,16 +290,6 @@ def _find(session: Session, call: Call, key_id: str) -> Cmk:
     if cmk is None or cmk.project_id != call.project_id:
         raise KeyNotFound(key_id=key_id)
     return cmk
-
-
-def _credential(record: AccessKey) -> Result:
-    return {
-        "access": record.access,
-        "user_id": record.user_name,
-        "status": "active",
-        "description": record.description,
-        "create_time": record.created_at.isoformat() + "Z",
-    }
 
 
 def _details(cmk: Cmk) -> Result:

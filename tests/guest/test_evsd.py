@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import Evsd, running_evsd
 from tests.support.guest import Guest, boot_from_nbd, write_root
+
+# A minute each on an idle machine; the emulated guest starts a Python for every evsctl.
+TIMEOUT_S = 400
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
 
 START = """
 set -e
@@ -43,7 +49,7 @@ def test_the_kernel_transport_keeps_files_over_detach_and_attach(guest: Guest) -
         evsctl detach data
         echo all the same
         """,
-        timeout=150,
+        timeout=TIMEOUT_S,
     )
     assert result.status == 0, result.output
     assert re.search(r"^device /dev/nbd\d+$", result.output, re.M), result.output
@@ -71,7 +77,7 @@ def test_stock_nbd_client_attaches_the_same_export(guest: Guest) -> None:
         umount /tmp/mnt
         evsctl detach data
         """,
-        timeout=150,
+        timeout=TIMEOUT_S,
     )
     assert result.status == 0, result.output
     assert "written by nbd-client" in result.output
@@ -102,7 +108,7 @@ def test_the_kernels_device_goes_on_when_the_server_is_killed(guest: Guest) -> N
         umount /tmp/mnt
         evsctl detach data
         """,
-        timeout=200,
+        timeout=TIMEOUT_S,
     )
     assert result.status == 0, result.output
     assert "\n60\n" in result.output
