@@ -51,6 +51,8 @@ from evsd.volumes.service import find as find_volume
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent
 from nbd_plugin import luks2
 
+SOCKET_NAME_LENGTH = 12
+
 # A server that dies is started again, the later the oftener it died in this window.
 RESTART_WINDOW_S, LONGEST_PAUSE_S = 300.0, 30.0
 # States in which a server may be started: for the first time, or again.
@@ -92,8 +94,11 @@ class AttachmentService(Resource):
         self._watcher.close()
 
     def socket_path(self, attachment_id: str) -> Path:
-        """The unix socket on which the attachment's volume is served."""
-        return self._directory / f"{attachment_id}.sock"
+        """The unix socket on which the attachment's volume is served.
+
+        Named by a part of the id that tells it well enough: a socket's path is short.
+        """
+        return self._directory / f"{attachment_id.replace('-', '')[:SOCKET_NAME_LENGTH]}.sock"
 
     # --- the life of an attachment -------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from evsd.api.routes import Services
 from evsd.api.server import Server, listen_tcp, listen_unix
 from evsd.attach.service import AttachmentService
 from evsd.daemon import privileges
-from evsd.daemon.settings import BadSettings, FileSettings, StateDirectory, read_file
+from evsd.daemon.settings import FOREIGN_FILES, BadSettings, FileSettings, StateDirectory, read_file
 from evsd.errors import PublishedError
 from evsd.iam.principals import UnixUsers
 from evsd.iam.service import IdentityService
@@ -105,15 +105,21 @@ def _take_directories(state: StateDirectory, pool: Path) -> None:
     A mistyped --state-dir must not change the modes and owners of somebody's files.
     """
     os.umask(0o077)
-    if state.path.exists() and any(state.path.iterdir()) and not state.lock.exists():
-        raise BadSettings(f"{state.path} is not empty and was not made by evsd")
+    if state.path.exists() and not state.lock.exists():
+        there = list(state.path.iterdir())
+        if len(there) > FOREIGN_FILES or any(path.is_dir() for path in there):
+            raise BadSettings(f"{state.path} is not empty and was not made by evsd")
     # Others may pass through to the sockets, whose own modes and peer checks decide.
     for directory, mode in ((state.path, 0o711), (state.servers, 0o711), (pool, 0o700)):
-        fresh = not directory.exists() or not any(directory.iterdir())
+        fresh = not state.lock.exists() and (directory != pool or _is_empty(pool))
         directory.mkdir(parents=True, exist_ok=True)
         if fresh:
             directory.chmod(mode)
     state.lock.touch()
+
+
+def _is_empty(directory: Path) -> bool:
+    return not directory.exists() or not any(directory.iterdir())
 
 
 def _loopback(http: str) -> socket.socket:

@@ -17,11 +17,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evsd.attach.service import SOCKET_NAME_LENGTH
 from evsd.iam.policy import Role
 
-# A unix socket's path holds 107 characters; the longest below the state directory is
-# `/nbd/<36 characters>.sock`.
-LONGEST_STATE_DIR = 107 - len("/nbd/.sock") - 36
+# A unix socket's path holds 107 characters; the longest below the state directory is that of a
+# volume's server.
+LONGEST_STATE_DIR = 107 - len("/nbd/.sock") - SOCKET_NAME_LENGTH
+# What may be in a new state directory: the log and the settings of the one who starts evsd.
+FOREIGN_FILES = 8
 
 
 class BadSettings(Exception):

@@ -8,10 +8,12 @@ import pwd
 import stat
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import VENV_BIN, Evsd, Result, running_evsd, temporary_state
+from tests.support.nbd import works
 
 USER = "daemon"  # ordinary users that every Debian has
 STRANGER = "games"
@@ -111,7 +113,7 @@ def test_plain_http_is_refused_beyond_loopback() -> None:
 
 def test_a_directory_that_evsd_did_not_make_is_left_alone() -> None:
     with temporary_state() as state:
-        (state / "precious").write_text("data")
+        (state / "photos").mkdir()
         state.chmod(0o755)
         done = subprocess.run(
             [VENV_BIN / "evsd", "--state-dir", state],
@@ -122,6 +124,36 @@ def test_a_directory_that_evsd_did_not_make_is_left_alone() -> None:
         )
         assert (done.returncode, "not made by evsd" in done.stderr) == (1, True)
         assert (state.stat().st_uid, stat.S_IMODE(state.stat().st_mode)) == (0, 0o755)
+
+
+def test_a_log_and_settings_may_be_in_a_new_state_directory() -> None:
+    with temporary_state() as state:
+        (state / "evsd.toml").write_text("")
+        evsd = Evsd(state, "--config", str(state / "evsd.toml"))
+        evsd.log = state / "evsd.log"
+        evsd.start()
+        try:
+            assert evsd.object("list")["count"] == 0
+        finally:
+            evsd.stop()
+
+
+def test_evsd_works_where_only_root_can_go() -> None:
+    """As in a checkout or a state directory under /root: as root, but without capabilities."""
+    with temporary_state() as closed:
+        closed.chmod(0o700)
+        evsd = Evsd(closed / ("long" * 10))
+        evsd.log = closed / "log"
+        evsd.start()
+        try:
+            evsd.prepare()
+            evsd.ok("create", "data", "--size", "1G")
+            works(evsd.ok("attach", "data", "--transport", "uri"), "write -P 1 0 4k")
+            status = Path(f"/proc/{evsd.server_pids()[0]}/status").read_text()
+            assert "CapEff:\t0000000000000000" in status
+            evsd.ok("detach", "data")
+        finally:
+            evsd.stop()
 
 
 def test_a_lost_database_is_not_replaced_while_its_keys_are_there() -> None:
