@@ -6,13 +6,11 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkkms.v2 import (
     CreateDatakeyRequest,
@@ -32,44 +30,13 @@ from huaweicloudsdkkms.v2 import (
 )
 
 from evsd.audit.log import read, verify
-from tests.support.daemon import Evsd, running_evsd
+from tests.api.conftest import MakeClient
+from tests.support.daemon import Evsd
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Evsd]:
-    with running_evsd("--http", "127.0.0.1:0") as running:
-        running.prepare()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def endpoint(server: Evsd) -> str:
-    return server.url()
-
-
-@pytest.fixture(scope="module")
-def credential(server: Evsd) -> dict[str, str]:
-    made: dict[str, str] = server.object("access-key", "create")["credential"]
-    return made
-
-
-@pytest.fixture(scope="module")
-def sdk(
-    server: Evsd,
-    endpoint: str,
-    credential: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[KmsClient]:
-    patch = pytest.MonkeyPatch()
-    # The SDK writes an id of its own below HOME.
-    patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    yield kms_client(endpoint, credential["access"], credential["secret"], server.project_id())
-    patch.undo()
-
-
-def kms_client(endpoint: str, access: str, secret: str, project: str) -> KmsClient:
-    credentials = BasicCredentials(access, secret, project)
-    return KmsClient.new_builder().with_credentials(credentials).with_endpoint(endpoint).build()
+def sdk(make_client: MakeClient) -> KmsClient:
+    return make_client(KmsClient)
 
 
 def new_key(sdk: KmsClient, alias: str) -> str:
@@ -181,18 +148,18 @@ def test_a_disabled_key_neither_makes_nor_opens_data_keys(sdk: KmsClient) -> Non
     assert refusal(decrypt, sdk, key_id, made.cipher_text, 32) == (400, "KMS.0209")
 
 
-def test_a_default_key_is_changed_by_nobody(sdk: KmsClient, server: Evsd) -> None:
-    server.ok("create", "first", "--size", "1G")
-    key = server.object("key", "show", "evs/default")["key_info"]
+def test_a_default_key_is_changed_by_nobody(sdk: KmsClient, tcp_evsd: Evsd) -> None:
+    tcp_evsd.ok("create", "first", "--size", "1G")
+    key = tcp_evsd.object("key", "show", "evs/default")["key_info"]
     assert key["default_key_flag"] == "1"
     body = OperateKeyRequestBody(key_id=key["key_id"])
     assert refusal(sdk.disable_key, DisableKeyRequest(body)) == (400, "KMS.0211")
 
 
-def test_the_oldest_operation_context_binds_too(server: Evsd) -> None:
-    with server.http() as http:
-        base = f"/v1.0/{server.project_id()}/kms"
-        key_id = server.object("key", "show", "test-key")["key_info"]["key_id"]
+def test_the_oldest_operation_context_binds_too(tcp_evsd: Evsd) -> None:
+    with tcp_evsd.http() as http:
+        base = f"/v1.0/{tcp_evsd.project_id()}/kms"
+        key_id = tcp_evsd.object("key", "show", "test-key")["key_info"]["key_id"]
         body = {"key_id": key_id, "encryption_context": {"a": "1", "b": "2"}}
         made = http.post(f"{base}/create-datakey", json=body).json()
         body = {
@@ -208,34 +175,36 @@ def test_the_oldest_operation_context_binds_too(server: Evsd) -> None:
 
 
 def test_a_false_secret_key_is_not_let_in(
-    endpoint: str, credential: dict[str, str], server: Evsd
+    make_client: MakeClient, credential: dict[str, str]
 ) -> None:
-    intruder = kms_client(endpoint, credential["access"], "x" * 40, server.project_id())
+    intruder = make_client(KmsClient, credential["access"], "x" * 40)
     assert refusal(intruder.list_keys, ListKeysRequest(ListKeysRequestBody())) == (
         401,
         "APIGW.0301",
     )
 
 
-def test_an_access_key_that_was_deleted_is_not_let_in(endpoint: str, server: Evsd) -> None:
-    pair = server.object("access-key", "create")["credential"]
-    client = kms_client(endpoint, pair["access"], pair["secret"], server.project_id())
+def test_an_access_key_that_was_deleted_is_not_let_in(
+    make_client: MakeClient, tcp_evsd: Evsd
+) -> None:
+    pair = tcp_evsd.object("access-key", "create")["credential"]
+    client = make_client(KmsClient, pair["access"], pair["secret"])
     client.list_keys(ListKeysRequest(ListKeysRequestBody()))
-    server.ok("access-key", "delete", pair["access"], "--yes")
+    tcp_evsd.ok("access-key", "delete", pair["access"], "--yes")
     assert refusal(client.list_keys, ListKeysRequest(ListKeysRequestBody()))[0] == 401
 
 
-def test_an_unsigned_request_over_tcp_is_not_let_in(endpoint: str) -> None:
-    answer = httpx.get(f"{endpoint}/v3/projects")
+def test_an_unsigned_request_over_tcp_is_not_let_in(tcp_evsd: Evsd) -> None:
+    answer = httpx.get(f"{tcp_evsd.url()}/v3/projects")
     assert (answer.status_code, answer.json()["error_code"]) == (401, "APIGW.0301")
 
 
-def test_every_use_allowed_or_refused_is_in_the_audit_log(sdk: KmsClient, server: Evsd) -> None:
+def test_every_use_allowed_or_refused_is_in_the_audit_log(sdk: KmsClient, tcp_evsd: Evsd) -> None:
     key_id = new_key(sdk, "audited")
     made = datakey(sdk, key_id, additional_authenticated_data="ctx")
     refusal(decrypt, sdk, key_id, made.cipher_text, 32)
     sdk.disable_key(DisableKeyRequest(OperateKeyRequestBody(key_id=key_id)))
-    log: Path = server.state / "audit.log"
+    log: Path = tcp_evsd.state / "audit.log"
     records = [r for r in read(log) if r["key_id"] == key_id]
     assert [(r["action"], r["result"]) for r in records] == [
         ("create-key", "ok"),
@@ -249,11 +218,11 @@ def test_every_use_allowed_or_refused_is_in_the_audit_log(sdk: KmsClient, server
     verify(log)
 
 
-def test_the_key_process_is_replaced_when_it_dies(sdk: KmsClient, server: Evsd) -> None:
+def test_the_key_process_is_replaced_when_it_dies(sdk: KmsClient, tcp_evsd: Evsd) -> None:
     key_id = new_key(sdk, "survivor")
     made = datakey(sdk, key_id)
-    before = server.keys_pid
+    before = tcp_evsd.keys_pid
     os.kill(before, signal.SIGKILL)
-    server.ctl("key", "list")  # may be the one request that is lost
+    tcp_evsd.ctl("key", "list")  # may be the one request that is lost
     assert decrypt(sdk, key_id, made.cipher_text, 32).data_key == made.plain_text
-    assert server.keys_pid != before
+    assert tcp_evsd.keys_pid != before
