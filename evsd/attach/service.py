@@ -138,8 +138,7 @@ class AttachmentService(Resource):
             volume = session.get_one(Volume, attachment.volume_id)
         if attachment.status in SERVING:
             return self._note_connector(attachment_id, connector)
-        self._check_file(volume)
-        self._check_key(call, volume)
+        self._check_key(call, volume, self._header(volume))
         with self._database.transaction() as session:
             attachment = find(session, call.project_id, attachment_id)
             event = AttachmentEvent.SERVE
@@ -214,8 +213,8 @@ class AttachmentService(Resource):
 
     # --- servers -------------------------------------------------------------------------------
 
-    def _check_file(self, volume: Volume) -> None:
-        """Refuse a file that is gone, broken or another volume's."""
+    def _header(self, volume: Volume) -> luks2.Header:
+        """What the volume's file holds; refuses one that is gone, broken or another volume's."""
         try:
             header = self._pool.header(volume.id)
         except OSError as error:
@@ -224,15 +223,16 @@ class AttachmentService(Resource):
             raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
+        return header
 
-    def _check_key(self, call: Call, volume: Volume) -> None:
+    def _check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         """Refuse now what the server would be refused when its first client comes."""
         try:
             self._keys.call(
                 "check_volume_key",
                 call,
                 key_id=volume.cmk_id,
-                wrapped_dek=volume.wrapped_dek.hex(),
+                wrapped_dek=header.wrapped_dek.hex(),
                 context=encryption_context(volume.project_id, volume.id),
             )
         except (KeyUnusable, KeyNotFound) as error:

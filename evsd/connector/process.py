@@ -9,11 +9,15 @@ from pathlib import Path
 
 
 def find(*words: str) -> int | None:
-    """Process id of the one whose arguments include all these words, in any order."""
+    """Process id of the one of ours whose arguments include all these words, in any order.
+
+    Anybody may start a process with such arguments: it must be of the same user.
+    """
     wanted = {os.fsencode(word) for word in words}
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # processes end while we look
-            if wanted <= set(cmdline.read_bytes().split(b"\0")):
+            ours = cmdline.stat().st_uid == os.geteuid()
+            if ours and wanted <= set(cmdline.read_bytes().split(b"\0")):
                 return int(cmdline.parent.name)
     return None
 
