@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import socket
 import uuid
 from pathlib import Path
@@ -49,6 +50,7 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
         api.attachment("PUT", attachment["id"], update)
         api.attachment("POST", f"{attachment['id']}/action", {"os-complete": None})
         answer = api.attachment("GET", attachment["id"])
+        _no_more_interrupts()  # done: what is left is to say so
     except BaseException:  # Ctrl-C too, at any moment: no half-made attachment is left behind
         _take_back(api, volume["name"], host["initiator"])
         raise
@@ -90,8 +92,13 @@ def detach(session: Session, name: str, force: bool) -> None:
 COMMANDS = (attach, detach)
 
 
+def _no_more_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _take_back(api: Api, name: str, initiator: str) -> None:
     """Undo an attach, also one whose answer never came: it is known by its initiator."""
+    _no_more_interrupts()
     try:
         for attachment in api.attachment("GET")["attachments"]:
             if attachment["connector"].get("initiator") == initiator:
