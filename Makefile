@@ -5,9 +5,10 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := /usr/bin/python3
 RUN_DIR := var/run
+PEERS := .cache/bench
 STAMP := $(VENV)/.installed
 
-.PHONY: help deps build run test test-fast lint format bench lock docs clean distclean
+.PHONY: help deps build run test test-fast lint format bench bench-keys lock docs clean distclean fuzz test-long
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -18,7 +19,7 @@ deps: ## install the system packages that are missing, and say which and why
 
 build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 
-$(STAMP): requirements/dev.txt pyproject.toml setup.py nbd_plugin/_datapath.pyx
+$(STAMP): requirements/dev.txt pyproject.toml setup.py nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/*.h)
 	@tools/check_python $(PYTHON)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/dev.txt
@@ -30,11 +31,14 @@ run: ## on a fresh Debian 12: install, build, and show the main job step by step
 	@$(MAKE) --no-print-directory build
 	@$(VENV)/bin/python -m tools.tour $(RUN_DIR)
 
+# A module's tests share what they start, so they stay together and in order.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: deps build lint ## everything that must hold
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest $(PARALLEL)
 
 test-fast: build ## the tests without the guest kernel
-	$(VENV)/bin/pytest --ignore tests/guest
+	$(VENV)/bin/pytest $(PARALLEL) --ignore tests/guest
 
 lint: build ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -45,8 +49,27 @@ format: build ## let ruff reformat
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: deps build ## compare the data path with its peers, as ratios
+SECONDS_EACH := 600
+
+fuzz: build ## fuzz header and requests for SECONDS_EACH=600; new seeds go into tests/fuzz/seeds
+	$(VENV)/bin/python -m tests.fuzz header --keep --seconds $(SECONDS_EACH)
+	$(VENV)/bin/python -m tests.support.sanitized tests.fuzz requests --seconds $(SECONDS_EACH)
+
+test-long: build ## the data path's model test with 20,000 sequences on each kind of volume
+	EVSD_SEQUENCES=20000 $(VENV)/bin/pytest --timeout 7200 tests/plugin/test_model.py
+
+bench: deps build $(PEERS) ## compare the data path and the KMS with their peers, as ratios
 	$(VENV)/bin/python -m bench.datapath
+	$(PEERS)/bin/python bench/plot.py
+	$(VENV)/bin/python -m bench.kms
+
+$(PEERS): requirements/bench.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench-keys: build ## how times grow with 10,000 keys on the token
+	$(VENV)/bin/python -m bench.keys
 
 docs: build ## make man pages, shell completion and the OpenAPI file from the code
 	$(VENV)/bin/python -m tools.generate_docs
@@ -54,6 +77,8 @@ docs: build ## make man pages, shell completion and the OpenAPI file from the co
 lock: build ## pin the dependencies anew
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements/dev.txt
+	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --group bench -o requirements/bench.txt
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url pyproject.toml -c requirements/dev.txt \
 	    -o requirements/runtime.txt

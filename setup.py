@@ -1,5 +1,7 @@
 """The compiled part of the plugin; everything else is in pyproject.toml."""
 
+from pathlib import Path
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -9,7 +11,7 @@ setup(
             Extension(
                 "nbd_plugin._datapath",
                 ["nbd_plugin/_datapath.pyx"],
-                depends=["nbd_plugin/key.h", "nbd_plugin/process.h", "nbd_plugin/volume.h"],
+                depends=[str(header) for header in Path("nbd_plugin").glob("*.h")],
                 libraries=["crypto"],
                 extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wall", "-Wextra"],
             )

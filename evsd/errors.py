@@ -21,6 +21,7 @@ class PublishedError(Exception):
     status: ClassVar[int] = 500
     template: ClassVar[str] = "internal error"
     remedy_template: ClassVar[str] = ""
+    recorded = False  # in the audit log, by evsd-keys, which was asked and has refused
 
     def __init__(self, **facts: object) -> None:
         self.message = self.template.format(**facts)
@@ -42,7 +43,7 @@ def from_wire(wire: dict[str, str]) -> PublishedError:
     named = {cls.__name__: cls for cls in _all_errors(PublishedError)}
     cls = named[wire["class"]]
     error = cls.__new__(cls)
-    error.message, error.remedy = wire["message"], wire["remedy"]
+    error.message, error.remedy, error.recorded = wire["message"], wire["remedy"], True
     Exception.__init__(error, error.text)
     return error
 
@@ -67,6 +68,11 @@ class NotSigned(PublishedError):
         "use the unix socket as a user evsd knows, or sign with a pair that "
         "evsctl access-key create has printed"
     )
+
+
+class TooSlow(PublishedError):
+    code, status = "APIGW.0201", 408
+    template = "the request body did not arrive within {seconds} s"
 
 
 class BodyTooLong(PublishedError):
@@ -106,9 +112,25 @@ class IamNotFound(PublishedError):
     template = "{what} {name} does not exist"
 
 
+class IamProjectNotFound(IamNotFound):
+    template = "project {project_id} does not exist"
+
+
 class IamConflict(PublishedError):
     code, status = "IAM.0005", 409
     template = "{what} {name} exists already"
+
+
+class UserOfSettings(PublishedError):
+    code, status = "IAM.0002", 403
+    template = "user {name} is a Unix user of the settings, which alone can change it"
+    remedy_template = "change [unix_users] in evsd's settings and restart it"
+
+
+class TemporaryCredentials(PublishedError):
+    code, status = "IAM.0002", 403
+    template = "{user} is signed in with temporary credentials, which make no others"
+    remedy_template = "sign with a permanent access key"
 
 
 # --- KMS -------------------------------------------------------------------------------------
@@ -152,8 +174,13 @@ class BadEncryptionContext(KmsError):
     template = "bad encryption context: {reason}"
 
 
+class KeyDestroyed(KeyNotFound):
+    template = "key {name} ({key_id}) was destroyed on {date}"
+    remedy_template = "nothing brings it back, and nothing that was encrypted under it"
+
+
 class KeyUnusable(KmsError):
-    """Base of the two states in which a key exists but may not be used."""
+    """Base of the states in which a key exists but may not be used."""
 
 
 class KeyDisabled(KeyUnusable):
@@ -171,6 +198,12 @@ class KeyPendingDeletion(KeyUnusable):
     )
 
 
+class KeyWithoutMaterial(KeyUnusable):
+    code, status = "KMS.0209", 400
+    template = "key {name} waits for its material to be imported"
+    remedy_template = "import the same material again: evsctl key import {name} FILE"
+
+
 class DefaultKeyFixed(KmsError):
     code, status = "KMS.0211", 400
     template = "default key {name} can't be changed by anybody"
@@ -186,6 +219,65 @@ class KmsForbidden(KmsError):
     code, status = "KMS.0330", 403
     template = "{user} may not do {permission}"
     remedy_template = "ask a user with one of these roles: {roles}"
+
+
+class NotExternal(KmsError):
+    code, status = "KMS.0309", 400
+    template = "key {name} was made by the KMS, only an external key's material can be imported"
+    remedy_template = "create one: evsctl key import ALIAS FILE"
+
+
+class KeyNotPendingImport(KmsError):
+    code, status = "KMS.0310", 400
+    template = "key {name} is {state}, it does not wait for material"
+
+
+class MaterialUnwrapFailed(KmsError):
+    code, status = "KMS.0311", 400
+    template = "the key material can't be decrypted"
+    remedy_template = "encrypt it with RSA-OAEP under the public key that came with this token"
+
+
+class ExternalKeyCannotRotate(KmsError):
+    code, status = "KMS.0312", 400
+    template = "key {name} has imported material, which the KMS can't make anew"
+    remedy_template = "create a new key for new data"
+
+
+class RotationNotEnabled(KmsError):
+    code, status = "KMS.0313", 400
+    template = "key {name} is not rotated"
+    remedy_template = "enable it: evsctl key rotation {name} --every 365"
+
+
+class TagActionUnknown(KmsError):
+    code, status = "KMS.0404", 400
+    template = "bad action {value!r}: {reason}"
+
+
+class BadTagValue(KmsError):
+    code, status = "KMS.0405", 400
+    template = "bad tag value: {reason}"
+
+
+class BadTagKey(KmsError):
+    code, status = "KMS.0406", 400
+    template = "bad tag key: {reason}"
+
+
+class TooManyTags(KmsError):
+    code, status = "KMS.0409", 400
+    template = "key {name} would have more than {quota} tags"
+
+
+class TagNotFound(KmsError):
+    code, status = "KMS.0416", 404
+    template = "key {name} has no tag {tag}"
+
+
+class BadOffset(KmsError):
+    code, status = "KMS.0417", 400
+    template = "bad offset {value!r}: 0 or more"
 
 
 class KmsProjectMismatch(KmsError):
@@ -223,6 +315,21 @@ class KeyNotEnabled(KmsError):
     template = "key {name} is {state}, only an enabled key can be disabled"
 
 
+class PendingDaysBad(KmsError):
+    code, status = "KMS.1401", 400
+    template = "bad pending_days {value!r}: from 7 to 1096 days, as text"
+
+
+class AlreadyPendingDeletion(KmsError):
+    code, status = "KMS.1402", 400
+    template = "key {name} is {state}, its deletion can't be scheduled"
+
+
+class NotPendingDeletion(KmsError):
+    code, status = "KMS.1501", 400
+    template = "key {name} is {state}, there is no deletion to cancel"
+
+
 class BadLimit(KmsError):
     code, status = "KMS.1601", 400
     template = "bad limit {value!r}: a number from 1 to 1000, as text"
@@ -231,6 +338,11 @@ class BadLimit(KmsError):
 class BadMarker(KmsError):
     code, status = "KMS.1602", 400
     template = "bad marker {value!r}"
+
+
+class RandomLengthBad(KmsError):
+    code, status = "KMS.1801", 400
+    template = "random_data_length {value!r} is not a multiple of 8 from 8 to 8192 bits"
 
 
 class DatakeyLengthRange(KmsError):
@@ -248,6 +360,26 @@ class DatakeyLengthMultiple(KmsError):
     template = "datakey_length {value!r} is not a multiple of 8 bits"
 
 
+class BadPlaintext(KmsError):
+    code, status = "KMS.2101", 400
+    template = "bad plain_text: {reason}"
+
+
+class DatakeyPlainLength(KmsError):
+    code, status = "KMS.2102", 400
+    template = "bad datakey_plain_length {value!r}: from 1 to 1024 bytes, as text"
+
+
+class DatakeyHashWrong(KmsError):
+    code, status = "KMS.2103", 400
+    template = "plain_text must end with the SHA-256 of the data key, and does not"
+
+
+class DatakeyLengthMismatch(KmsError):
+    code, status = "KMS.2104", 400
+    template = "plain_text is not a data key of {length} bytes and its SHA-256, in hex"
+
+
 class BadCiphertext(KmsError):
     code, status = "KMS.2201", 400
     template = "cipher_text can't be decrypted: {reason}"
@@ -256,6 +388,84 @@ class BadCiphertext(KmsError):
 class DatakeyCipherLength(KmsError):
     code, status = "KMS.2204", 400
     template = "datakey_cipher_length {value!r} is not the length of this data key"
+
+
+class GrantNeedsMore(KmsError):
+    code, status = "KMS.2401", 400
+    template = "create-grant alone can't be granted"
+    remedy_template = "grant it together with what may be passed on"
+
+
+class GranteeBad(KmsError):
+    code, status = "KMS.2402", 400
+    template = "bad principal {value!r}: {reason}"
+
+
+class GrantFailed(KmsError):
+    code, status = "KMS.2403", 400
+    template = "bad grant: {field}: {reason}"
+
+
+class TooManyGrants(KmsError):
+    code, status = "KMS.2404", 400
+    template = "key {name} has its {quota} grants already"
+
+
+class GrantIdBad(KmsError):
+    code, status = "KMS.2501", 400
+    template = "{value!r} is not the id of a grant"
+
+
+class GrantOfAnotherKey(KmsError):
+    code, status = "KMS.2502", 400
+    template = "key {name} has no grant {grant_id}"
+
+
+class ImportTokenExpired(KmsError):
+    code, status = "KMS.2601", 400
+    template = "the import token has expired"
+    remedy_template = "get new parameters for import"
+
+
+class MaterialExpiryPast(KmsError):
+    code, status = "KMS.2602", 400
+    template = "bad expiration_time {value!r}: seconds since 1970, in the future"
+
+
+class ImportTokenOfAnotherKey(KmsError):
+    code, status = "KMS.2603", 400
+    template = "the import token was made for another key than {name}"
+
+
+class MaterialLengthBad(KmsError):
+    code, status = "KMS.2604", 400
+    template = "the key material has {length} bytes, not 32"
+
+
+class ImportTokenInvalid(KmsError):
+    code, status = "KMS.2605", 400
+    template = "the import token is not valid: {reason}"
+    remedy_template = "get new parameters for import; each is good for one import"
+
+
+class MaterialDiffers(KmsError):
+    code, status = "KMS.2606", 400
+    template = "key {name} had other material before, and only the same can be imported again"
+
+
+class MaterialNotDeletable(KmsError):
+    code, status = "KMS.2701", 400
+    template = "key {name} is {state}, there is no material that could be deleted"
+
+
+class RotationEnabledAlready(KmsError):
+    code, status = "KMS.2901", 400
+    template = "key {name} is rotated already"
+
+
+class RotationIntervalBad(KmsError):
+    code, status = "KMS.3001", 400
+    template = "bad rotation_interval {value!r}: from 30 to 365 days"
 
 
 class KmsUnavailable(KmsError):
@@ -330,6 +540,57 @@ class VolumeNotDeletable(EvsError):
     remedy_template = "if it is attached, detach it first: evsctl detach {name}"
 
 
+class VolumeNotExtendable(EvsError):
+    code, status = "EVS.1048", 400
+    template = "volume {name} is {status}, only an available one can be extended"
+    remedy_template = (
+        "its clients would not see the new size; if it is attached, detach it first: "
+        "evsctl detach {name}"
+    )
+
+
+class VolumeNotLarger(EvsError):
+    code, status = "EVS.1015", 400
+    template = "volume {name} has {size} GiB, {value} GiB is not larger"
+    remedy_template = "volumes can't be made smaller"
+
+
+class VolumeNotDeleted(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was not deleted, its file is as it was: {reason}"
+    remedy_template = "if it is to go, delete it again: evsctl delete {name}"
+
+
+class VolumeUpdateEmpty(EvsError):
+    code, status = "EVS.1007", 400
+    template = "neither a name nor a description is given"
+
+
+class VolumeCancelled(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was deleted while it was being created"
+
+
+class VolumeFileNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "there is no file {name} in the pool that could be registered"
+    remedy_template = (
+        "a file of no registered volume, of the pool's own directory and owner, named "
+        "VOLUME-ID.luks as `cryptsetup luksDump` shows the id (UUID)"
+    )
+
+
+class VolumeFileBad(EvsError):
+    code, status = "EVS.1009", 400
+    template = "the file {name} can't be registered: {reason}"
+
+
+class VolumeOfAnotherProject(EvsError):
+    code, status = "EVS.1009", 400
+    template = "the file {name} belongs to project {project}"
+    remedy_template = "evsctl --project {project} recover {name}"
+
+
 class VolumeKeyNotEnabled(EvsError):
     code, status = "EVS.2040", 400
     template = "{reason}"
@@ -387,7 +648,7 @@ class AttachFailed(VolumeNotAttachable):
 class DetachFailed(EvsError):
     code, status = "EVS.5500", 500
     template = "attachment {name} can't be ended: {reason}"
-    remedy_template = "look at the host and the pool, then detach again"
+    remedy_template = "look at the host and the pool; evsd ends it as soon as that can be done"
 
 
 class PoolFailed(EvsError):

@@ -7,7 +7,10 @@ import ctypes
 import os
 import resource
 import struct
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
@@ -16,22 +19,49 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def start_time(pid: int) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process, named for ever: pids are used again, and after each boot ticks are too.
+
+    `started` is in clock ticks from the boot `boot` on.
+    """
+
+    pid: int
+    started: int
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        """Which process has this pid; None where it runs no more."""
+        started = _start_time(pid)
+        return None if started is None else cls(pid, started, boot_id())
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs, or a thread of it that can't be ended."""
+        return Process.of(self.pid) == self
+
+
+@cache
+def boot_id() -> str:
+    """What tells this boot of the machine from all others, see random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _start_time(pid: int) -> int | None:
     """Clock ticks from boot to the start of `pid`, or None where it runs no more.
 
-    Field 22 of /proc/PID/stat, see proc(5): pid and start together name one process for ever.
+    Field 22 of /proc/PID/stat, see proc(5). A process runs as long as any of its threads does: a
+    thread in a disk's hands survives even SIGKILL, and holds the files and locks of the whole
+    process, of which the rest is a zombie by then.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else int(fields[19])
-
-
-def is_running(pid: int, started: int) -> bool:
-    """Whether the process that was `pid` and started then still runs."""
-    return start_time(pid) == started
+    state, threads, started = fields[0], int(fields[17]), int(fields[19])
+    return None if state in ("Z", "X") and threads <= 1 else started
 
 
 def harden(name: str) -> None:

@@ -9,16 +9,21 @@ process; the state is in the two headers.
 """
 
 from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
-from libc.errno cimport EAGAIN, EBADMSG
+from libc.errno cimport EAGAIN, EBADMSG, EINVAL, ENOSYS
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "process.h" nogil:
     int process_harden()
     int process_lock_memory()
     int threads_keep_state()
+    void process_one_arena()
+    void process_trim()
 
 cdef extern from "process.h":
     void thread_keep()
+
+cdef extern from "sandbox.h" nogil:
+    int sandbox_enter(const char *volume)
 
 cdef extern from "key.h" nogil:
     int key_new_release(uint8_t *public)
@@ -41,6 +46,8 @@ cdef extern from "volume.h" nogil:
                        size_t *filled)
     int volume_prefetch(uint64_t offset, uint64_t count)
     int volume_sync()
+    int sector_crypt(const uint8_t *dek, uint64_t unit, const uint8_t *data, uint8_t *out,
+                     size_t count, unsigned at, bint encrypt, int by)
 
 cdef enum:
     GIL_KEPT_UP_TO = 32768
@@ -67,7 +74,27 @@ def harden() -> bool:
     """
     _check(process_harden())
     _check(threads_keep_state())
+    process_one_arena()
     return process_lock_memory() == 0
+
+
+def confine(bytes volume) -> bool:
+    """Give up, for good, every file but the one at this path; see `sandbox.h` for what else.
+
+    Call it once, after `harden`, before there are threads. Returns whether the kernel can do it.
+    Raises OSError where it fails.
+    """
+    cdef int err = sandbox_enter(volume)
+    if err == ENOSYS:
+        return False
+    _check(err)
+    return True
+
+
+def trim_memory() -> None:
+    """Give memory back that only starting needed; it costs a few page faults later."""
+    with nogil:
+        process_trim()
 
 
 def set_volume(int fd, uint64_t data_offset, uint64_t size, bint thin) -> None:
@@ -115,6 +142,26 @@ def wipe() -> None:
         key_wipe()
 
 
+def crypt(bytes dek, uint64_t unit, bytes data, bint encrypt, int lanes, unsigned at=0) -> bytes:
+    """A sector, or what of it begins `at` bytes into it, under a key of the caller's.
+
+    `unit` is the sector's number in 512 bytes. `lanes` chooses how: 1, 2 or 4 is a width of `xts.h`,
+    in units of 512 bytes; 0 is libcrypto, for whole sectors. For tests against published vectors.
+    Raises ValueError where the processor lacks the instructions.
+    """
+    cdef uint8_t out[4096]
+    cdef size_t count = len(data)
+    if len(dek) != DEK_LENGTH or not count or at + count > sizeof(out):
+        raise ValueError("64 bytes of key and at most 4096 of data are expected")
+    if count % (512 if lanes else sizeof(out)) or at % 512:
+        raise ValueError("whole units are expected, of libcrypto whole sectors")
+    cdef int err = sector_crypt(dek, unit, data, out, count, at, encrypt, lanes)
+    if err == EINVAL:
+        raise ValueError(f"this processor has no AES of {lanes} lanes")
+    _check(err)
+    return out[:count]
+
+
 # The callbacks. `handle` is unused: there is one volume.
 
 
@@ -122,6 +169,8 @@ def pread(handle, buffer, uint64_t offset, uint32_t flags):
     """Fill `buffer` from `offset`."""
     thread_keep()
     cdef Py_buffer *view = _buffer(buffer)
+    if view.readonly:
+        raise TypeError("a writable memoryview is expected")
     cdef uint8_t *data = <uint8_t *>view.buf
     cdef uint64_t count = view.len
     cdef int err = EAGAIN

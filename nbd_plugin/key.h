@@ -1,9 +1,11 @@
-/* The data encryption key (DEK) of the volume, and the cipher contexts made of it.
+/* The data encryption key (DEK) of the volume, and the key schedules made of it.
  *
- * The DEK exists in two places of this process only, both locked in memory: one page of its own,
- * and the key schedules of the AES contexts. It gets there sealed by HPKE (RFC 9180, base mode,
- * DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM) to a one-time key that never leaves
- * OpenSSL; it is used only after its digest was verified; wipe() removes it.
+ * The DEK and the schedules of `xts.h` are in one locked page, which is not dumped, not inherited
+ * and overwritten before it is given back. (Where the processor wants libcrypto's AES, its contexts
+ * hold schedules as well; they are on the heap, which is locked then.)
+ * The DEK gets there sealed by HPKE (RFC 9180, base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+ * AES-256-GCM) to a one-time key that never leaves OpenSSL; it is used only after its digest was
+ * verified; wipe() removes it.
  *
  * OpenSSL has HPKE of its own from 3.2; Debian 12 ships 3.0.
  */
@@ -11,6 +13,7 @@
 #define EVSD_KEY_H
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,37 +26,57 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "xts.h"
+
 #define DEK_LENGTH 64
-#define SECTOR 4096u
-#define CHUNK 65536u /* the most one worker handles at a time; 64 KiB stay in the L2 cache */
 
 enum { X25519_LENGTH = 32, HASH_LENGTH = 32, GCM_KEY_LENGTH = 32, NONCE_LENGTH = 12, TAG_LENGTH = 16 };
 enum key_state { KEY_ABSENT, KEY_UNVERIFIED, KEY_VERIFIED };
 
+/* All that is secret, in pages of its own. */
+struct key_page {
+#ifdef HAVE_XTS
+    struct xts_keys schedules;
+#endif
+    uint8_t dek[DEK_LENGTH];
+    unsigned users; /* `key.page`, and each request in flight */
+};
+
 /* What one request needs. nbdkit's threads come and go with connections, so these are pooled
  * and not thread-local: wiping can reach all of them. */
 struct worker {
-    EVP_CIPHER_CTX *encrypt, *decrypt;
-    uint8_t *buffer; /* CHUNK bytes */
-    unsigned generation;
+    struct key_page *page;              /* while a request has it */
+    EVP_CIPHER_CTX *encrypt, *decrypt;  /* NULL where `xts.h` does it */
+    uint8_t *buffer;                    /* CHUNK bytes */
     struct worker *next;
 };
 
 static struct {
     pthread_mutex_t lock;
     enum key_state state;
-    uint8_t *dek;
+    struct key_page *page;
     EVP_PKEY *release_key;
-    unsigned generation; /* of keys: a worker of an older one is freed when it is put back */
     struct worker *idle;
 } key = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static int lanes;
+#ifdef HAVE_XTS
+static void find_lanes(void) { lanes = xts_widest(); }
+#endif
+
+/* The width of `xts.h` that this process uses, 0 for libcrypto. */
+static int lanes_used(void) {
+#ifdef HAVE_XTS
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_lanes);
+#endif
+    return lanes;
+}
+
 /* --- The locked page ------------------------------------------------------------------------- */
 
-static int key_page(void) {
-    if (key.dek)
-        return 0;
-    size_t length = (size_t)sysconf(_SC_PAGESIZE);
+static int key_page_new(void) {
+    size_t length = sizeof(struct key_page);
     void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return errno;
@@ -63,8 +86,16 @@ static int key_page(void) {
         munmap(page, length);
         return err;
     }
-    key.dek = page;
+    key.page = page;
+    key.page->users = 1;
     return 0;
+}
+
+static void key_page_leave(struct key_page *page) {
+    if (--page->users)
+        return;
+    OPENSSL_cleanse(page, sizeof *page);
+    munmap(page, sizeof *page);
 }
 
 /* --- Workers --------------------------------------------------------------------------------- */
@@ -89,15 +120,25 @@ static EVP_CIPHER_CTX *xts_context(const uint8_t *dek, int encrypt) {
     return NULL;
 }
 
+/* libcrypto's contexts are on the heap, which has one arena (process.h): where not all memory could
+ * be locked, at least that is. It grows, so it is done for each context. */
+static void lock_heap(void) {
+    uintptr_t end = (uintptr_t)sbrk(0);
+    mlock((void *)(end - mallinfo2().arena), mallinfo2().arena);
+}
+
 static struct worker *worker_new(void) {
     struct worker *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
     void *buffer = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     w->buffer = buffer == MAP_FAILED ? NULL : buffer;
-    w->encrypt = xts_context(key.dek, 1);
-    w->decrypt = xts_context(key.dek, 0);
-    if (w->buffer && w->encrypt && w->decrypt) {
+    if (!lanes_used()) {
+        w->encrypt = xts_context(key.page->dek, 1);
+        w->decrypt = xts_context(key.page->dek, 0);
+        lock_heap();
+    }
+    if (w->buffer && (lanes_used() || (w->encrypt && w->decrypt))) {
         madvise(w->buffer, CHUNK, MADV_DONTDUMP);
         return w;
     }
@@ -105,19 +146,27 @@ static struct worker *worker_new(void) {
     return NULL;
 }
 
+static bool key_usable(void) {
+    pthread_mutex_lock(&key.lock);
+    bool usable = key.state == KEY_VERIFIED;
+    pthread_mutex_unlock(&key.lock);
+    return usable;
+}
+
 /* A worker for one request, NULL with errno set where there is no key or no memory. */
 static struct worker *worker_get(void) {
     pthread_mutex_lock(&key.lock);
     struct worker *w = NULL;
     int err = 0;
-    if (key.state != KEY_VERIFIED) {
+    if (key.state != KEY_VERIFIED)
         err = EPERM;
-    } else if ((w = key.idle)) {
+    else if ((w = key.idle))
         key.idle = w->next;
-    } else if ((w = worker_new())) {
-        w->generation = key.generation;
-    } else {
+    else if (!(w = worker_new()))
         err = ENOMEM;
+    if (w) {
+        w->page = key.page;
+        w->page->users++;
     }
     pthread_mutex_unlock(&key.lock);
     errno = err;
@@ -126,7 +175,10 @@ static struct worker *worker_get(void) {
 
 static void worker_put(struct worker *w) {
     pthread_mutex_lock(&key.lock);
-    if (w->generation == key.generation) {
+    bool current = w->page == key.page;
+    key_page_leave(w->page);
+    w->page = NULL;
+    if (current) {
         w->next = key.idle;
         key.idle = w;
         w = NULL;
@@ -135,13 +187,15 @@ static void worker_put(struct worker *w) {
     worker_free(w);
 }
 
-/* Forget the key. Requests in flight finish with their own contexts, which are freed then. */
+/* Forget the key. Requests in flight finish with it; the last of them overwrites its schedule. */
 static void key_wipe(void) {
     pthread_mutex_lock(&key.lock);
     key.state = KEY_ABSENT;
-    key.generation++;
-    if (key.dek)
-        OPENSSL_cleanse(key.dek, DEK_LENGTH);
+    if (key.page) {
+        OPENSSL_cleanse(key.page->dek, DEK_LENGTH);
+        key_page_leave(key.page);
+        key.page = NULL;
+    }
     EVP_PKEY_free(key.release_key); /* overwrites the private key */
     key.release_key = NULL;
     struct worker *w = key.idle;
@@ -287,15 +341,17 @@ static int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const 
                       size_t info_length) {
     uint8_t shared[HASH_LENGTH], gcm_key[GCM_KEY_LENGTH], nonce[NONCE_LENGTH];
     pthread_mutex_lock(&key.lock);
-    int err = key.state != KEY_ABSENT || !key.release_key ? EPERM : key_page();
+    int err = key.state != KEY_ABSENT || !key.release_key ? EPERM : key_page_new();
     if (!err) {
         bool ok = decapsulate(key.release_key, encapsulated, shared) &&
                   key_schedule(shared, info, info_length, gcm_key, nonce) &&
-                  gcm_open(gcm_key, nonce, sealed, key.dek);
-        if (ok)
+                  gcm_open(gcm_key, nonce, sealed, key.page->dek);
+        if (ok) {
             key.state = KEY_UNVERIFIED;
-        else
-            OPENSSL_cleanse(key.dek, DEK_LENGTH);
+        } else {
+            key_page_leave(key.page);
+            key.page = NULL;
+        }
         err = ok ? 0 : EBADMSG;
     }
     EVP_PKEY_free(key.release_key);
@@ -312,11 +368,16 @@ static bool key_verify(const uint8_t *salt, int salt_length, int iterations,
     uint8_t computed[HASH_LENGTH];
     pthread_mutex_lock(&key.lock);
     bool ok = key.state != KEY_ABSENT &&
-              PKCS5_PBKDF2_HMAC((const char *)key.dek, DEK_LENGTH, salt, salt_length, iterations,
+              PKCS5_PBKDF2_HMAC((const char *)key.page->dek, DEK_LENGTH, salt, salt_length, iterations,
                                 EVP_sha256(), HASH_LENGTH, computed) == 1 &&
               CRYPTO_memcmp(computed, digest, HASH_LENGTH) == 0;
-    if (ok)
+    if (ok) {
         key.state = KEY_VERIFIED;
+#ifdef HAVE_XTS
+        if (lanes_used())
+            xts_set_key(&key.page->schedules, key.page->dek);
+#endif
+    }
     pthread_mutex_unlock(&key.lock);
     if (!ok)
         key_wipe();

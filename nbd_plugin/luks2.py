@@ -34,15 +34,19 @@ a mandatory requirement that makes it refuse them.
 from __future__ import annotations
 
 import binascii
-import hashlib
-import json
 import os
-import struct
-from collections import namedtuple
+from _struct import Struct  # this and `_sha256`: less to load in every server
+
+from nbd_plugin import compactjson
+
+try:
+    from _sha256 import sha256  # type: ignore[import-not-found]
+except ImportError:  # Python 3.12 and later
+    from hashlib import sha256
 
 TYPE_CHECKING = False  # `typing` itself would cost every server 0.7 MB
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
 DATA_OFFSET = 1024 * 1024
 SECTOR_SIZE = 4096
@@ -54,8 +58,9 @@ DEK_LENGTH = 64
 MAX_DIGEST_ITERATIONS = 10_000_000  # about 3 s: a hostile header must not hold up an attach
 MAX_WRAPPED_DEK = 4096
 MAX_SIZE = 1 << 62
+MAX_SEQUENCE = 2**64 - 1
 
-_BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
+_BINARY = Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 _COPY_SIZE = 16384
 _JSON_SIZE = _COPY_SIZE - _BINARY.size
 _MAGICS = (b"LUKS\xba\xbe", b"SKUL\xba\xbe")
@@ -72,33 +77,71 @@ class _NotOurs(HeaderError):
     """An intact copy that forbids to open the volume: the other copy must not be used instead."""
 
 
-class Header(
-    namedtuple(
-        "_Header",
-        "uuid label size thin wrapped_dek cmk_id cmk_version context"
-        " digest_salt digest_iterations digest sequence",
-    )
-):
-    """What a volume's header says.
+class Header:
+    """What a volume's header says. Not to be changed: `_replace` makes another.
 
-    `size` is in bytes of payload. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over
-    `digest_salt`, `digest_iterations` times. `sequence` grows with every write.
+    `size` is in bytes of payload; those behind the first `settled` are being added and hold
+    nothing yet. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over `digest_salt`,
+    `digest_iterations` times. `sequence` grows with every write.
     """
 
-    __slots__ = ()
+    # Neither a dataclass nor a namedtuple: their modules cost every server 0.4 MB and more.
+    __slots__ = (
+        "cmk_id",
+        "cmk_version",
+        "context",
+        "digest",
+        "digest_iterations",
+        "digest_salt",
+        "label",
+        "sequence",
+        "settled",
+        "size",
+        "thin",
+        "uuid",
+        "wrapped_dek",
+    )
 
-    uuid: str
-    label: str
-    size: int
-    thin: bool
-    wrapped_dek: bytes
-    cmk_id: str
-    cmk_version: int
-    context: dict[str, str]
-    digest_salt: bytes
-    digest_iterations: int
-    digest: bytes
-    sequence: int
+    def __init__(
+        self,
+        *,
+        uuid: str,
+        label: str,
+        size: int,
+        thin: bool,
+        wrapped_dek: bytes,
+        cmk_id: str,
+        cmk_version: int,
+        context: dict[str, str],
+        digest_salt: bytes,
+        digest_iterations: int,
+        digest: bytes,
+        sequence: int,
+        settled: int | None = None,
+    ) -> None:
+        self.uuid, self.label, self.size, self.thin = uuid, label, size, thin
+        self.wrapped_dek, self.cmk_id, self.cmk_version = wrapped_dek, cmk_id, cmk_version
+        self.context, self.sequence = context, sequence
+        self.digest_salt, self.digest_iterations = digest_salt, digest_iterations
+        self.digest = digest
+        self.settled = size if settled is None else settled
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every field is the same."""
+        return isinstance(other, Header) and self._fields() == other._fields()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """For tests that fail."""
+        return f"Header({self._fields()})"
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def _replace(self, **changes: Any) -> Header:
+        """The same with other values in some fields."""
+        return Header(**(self._fields() | changes))
 
 
 def read(fd: int) -> Header:
@@ -107,18 +150,17 @@ def read(fd: int) -> Header:
     Raises `HeaderError` when there is none, or when this is no volume of ours; OSError when the
     file can't be read. Writes nothing.
     """
-    data = os.pread(fd, 2 * _COPY_SIZE, 0)
     headers: list[Header] = []
-    errors: list[str] = []
-    for index, copy in enumerate(_split(data)):
+    errors: list[Exception] = []
+    for index in range(2):
         try:
-            headers.append(_decode(copy, index))
+            headers.append(_decode(_read_copy(fd, index), index))
         except _NotOurs:
             raise
-        except HeaderError as error:
-            errors.append(str(error))
+        except (HeaderError, OSError) as error:  # a bad block under one copy leaves the other
+            errors.append(error)
     if not headers:
-        raise HeaderError(_both(errors))
+        raise _both(*errors)
     return max(headers, key=lambda header: header.sequence)
 
 
@@ -139,26 +181,29 @@ def write(fd: int, header: Header) -> None:
 
 
 def _worse_first(fd: int) -> list[int]:
-    copies = _split(os.pread(fd, 2 * _COPY_SIZE, 0))
-    return sorted(range(2), key=lambda index: _sequence(copies[index], index))
+    return sorted(range(2), key=lambda index: _sequence(fd, index))
 
 
-def _sequence(copy: bytes, index: int) -> int:
+def _sequence(fd: int, index: int) -> int:
     try:
-        return _decode(copy, index).sequence
-    except HeaderError:
+        return _decode(_read_copy(fd, index), index).sequence
+    except (HeaderError, OSError):
         return -1
 
 
-def _split(data: bytes) -> list[bytes]:
-    return [data[:_COPY_SIZE], data[_COPY_SIZE : 2 * _COPY_SIZE]]
+def _read_copy(fd: int, index: int) -> bytes:
+    """One copy, or what there is of it where the file ends; a read may return less than asked."""
+    copy = b""
+    while part := os.pread(fd, _COPY_SIZE - len(copy), index * _COPY_SIZE + len(copy)):
+        copy += part
+    return copy
 
 
-def _both(errors: list[str]) -> str:
-    primary, secondary = errors
-    if primary == secondary:
+def _both(primary: Exception, secondary: Exception) -> Exception:
+    """What to say where neither copy is good."""
+    if isinstance(primary, OSError) or str(primary) == str(secondary):
         return primary
-    return f"{primary}; second copy: {secondary}"
+    return HeaderError(f"{primary}; second copy: {secondary}")
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
@@ -198,10 +243,10 @@ def _decode(copy: bytes, index: int) -> Header:
 
 
 def _checksum(copy: bytes) -> bytes:
-    digest = hashlib.sha256(copy[: _CHECKSUM.start])
+    digest = sha256(copy[: _CHECKSUM.start])
     digest.update(bytes(64))
     digest.update(copy[_CHECKSUM.stop :])
-    return digest.digest() + bytes(32)
+    return bytes(digest.digest()) + bytes(32)
 
 
 def _text(field: bytes) -> str:
@@ -211,21 +256,18 @@ def _text(field: bytes) -> str:
 
 
 def _parse(area: bytes) -> dict[str, Any]:
-    return _mapping(json.loads(_text(area), parse_constant=_no_constant))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    return _mapping(compactjson.loads(_text(area)))
 
 
 def _from_json(area: dict[str, Any], uuid: str, label: str, sequence: int) -> Header:
     thin = _is_thin(_mapping(area["config"]))
     token = _token(_mapping(area["tokens"]))
     digest = _digest(_mapping(area["digests"]))
+    size = _segment_size(_mapping(area["segments"]))
     return Header(
         uuid=_uuid(uuid),
         label=label,
-        size=_segment_size(_mapping(area["segments"])),
+        size=size,
         thin=thin,
         wrapped_dek=_bytes(token["wrapped_dek"], 1, MAX_WRAPPED_DEK),
         cmk_id=_string(token["cmk_id"], 1, 64),
@@ -235,14 +277,23 @@ def _from_json(area: dict[str, Any], uuid: str, label: str, sequence: int) -> He
         digest_iterations=_integer(digest["iterations"], 1, MAX_DIGEST_ITERATIONS),
         digest=_bytes(digest["digest"], 32, 32),
         sequence=sequence,
+        settled=_settled(token, size),
     )
+
+
+def _settled(token: dict[str, Any], size: int) -> int:
+    settled = _decimal(token["settled"]) if "settled" in token else size
+    if settled > size or settled % SECTOR_SIZE:
+        raise ValueError("more of it is settled than there is")
+    return settled
 
 
 def _is_thin(config: dict[str, Any]) -> bool:
     required = _list(_mapping(config.get("requirements", {})).get("mandatory", []))
     unknown = [str(name) for name in required if name != THIN_REQUIREMENT]
     if unknown:
-        raise _NotOurs(f"it needs {', '.join(unknown)[:200]}, which this version does not have")
+        named = "".join(c if c.isprintable() else " " for c in ", ".join(unknown)[:200])
+        raise _NotOurs(f"it needs {named}, which this version does not have")
     return THIN_REQUIREMENT in required
 
 
@@ -340,7 +391,9 @@ def _bytes(value: object, low: int, high: int) -> bytes:
 
 
 def _encode(header: Header, index: int) -> bytes:
-    area = json.dumps(_to_json(header), separators=(",", ":")).encode()
+    if not 0 < header.sequence <= MAX_SEQUENCE:
+        raise HeaderError("its header was written too often")
+    area = compactjson.dumps(_to_json(header)).encode()
     if len(area) >= _JSON_SIZE:
         raise HeaderError("the encryption context is too long for the header")
     binary = _BINARY.pack(
@@ -377,19 +430,20 @@ def _to_json(header: Header) -> dict[str, Any]:
     }
     if header.thin:
         config["requirements"] = {"mandatory": [THIN_REQUIREMENT]}
+    token: dict[str, Any] = {
+        "type": TOKEN_TYPE,
+        "keyslots": [],
+        "version": TOKEN_VERSION,
+        "wrapped_dek": _base64(header.wrapped_dek),
+        "cmk_id": header.cmk_id,
+        "cmk_version": header.cmk_version,
+        "encryption_context": header.context,
+    }
+    if header.settled != header.size:
+        token["settled"] = str(header.settled)
     return {
         "keyslots": {},
-        "tokens": {
-            "0": {
-                "type": TOKEN_TYPE,
-                "keyslots": [],
-                "version": TOKEN_VERSION,
-                "wrapped_dek": _base64(header.wrapped_dek),
-                "cmk_id": header.cmk_id,
-                "cmk_version": header.cmk_version,
-                "encryption_context": header.context,
-            }
-        },
+        "tokens": {"0": token},
         "segments": {
             "0": {
                 "type": "crypt",

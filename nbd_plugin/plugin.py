@@ -29,7 +29,7 @@ import nbdkit  # type: ignore[import-not-found]
 # nbdkit runs this file as a script and leaves its package out of the path.
 sys.path.insert(0, __file__.rpartition("/nbd_plugin/")[0] or ".")
 
-from nbd_plugin import _datapath, luks2, release
+from nbd_plugin import _datapath, luks2, release, sockets
 from nbd_plugin._datapath import (  # noqa: F401, nbdkit looks them up here
     cache,
     extents,
@@ -120,6 +120,7 @@ class Server:
             raise
         self.size, self.thin, self.read_only = header.size, header.thin, read_only
         self.is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        _datapath.trim_memory()
 
     def _get_key(self, header: luks2.Header) -> None:
         attachment = self.options["attachment"]
@@ -173,7 +174,12 @@ def _open_volume(path: str, mode: int) -> int:
     try:
         return os.open(path, mode | os.O_CLOEXEC)
     except OSError as error:
-        raise ServerError(f"{path}: {error.strerror}", error.errno or errno.EIO) from None
+        # The sandbox knows the file and not its name: after a restore this may be another one.
+        replaced = error.errno == errno.EACCES
+        remedy = (
+            ": it was replaced, or closed to this server: detach and attach" if replaced else ""
+        )
+        raise ServerError(f"{path}: {error.strerror}{remedy}", error.errno or errno.EIO) from None
 
 
 def _lock(fd: int, read_only: bool) -> None:
@@ -248,6 +254,10 @@ def after_fork() -> None:
     """Protect the process that is going to hold a key."""
     if not _datapath.harden():
         sys.stderr.write("nbdkit: RLIMIT_MEMLOCK is too low, only the key itself is locked\n")
+    sockets.remember_descriptors()
+    if not _datapath.confine(os.fsencode(_server.options["file"])):
+        sys.stderr.write("nbdkit: the kernel has no Landlock: the server is not confined\n")
+    _datapath.trim_memory()
 
 
 def open(readonly: bool) -> object:  # noqa: A001
@@ -260,6 +270,7 @@ def open(readonly: bool) -> object:  # noqa: A001
     except ServerError as error:
         nbdkit.set_error(error.number)
         raise
+    sockets.widen()
     return _server
 
 

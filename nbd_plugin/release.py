@@ -8,9 +8,10 @@ the public key: neither this module nor any other Python code ever has it.
 
 from __future__ import annotations
 
-import json
 import time
 from _socket import AF_UNIX, socket  # `socket` adds enums and selectors, 0.5 MB in every server
+
+from nbd_plugin import compactjson
 
 TIMEOUT_S = 10.0  # for the whole exchange
 ANSWER_LIMIT = 64 * 1024
@@ -38,7 +39,7 @@ def ask(path: str, request: dict[str, object]) -> tuple[bytes, bytes]:
     Returns (encapsulated key, sealed data key). Raises `KeyRefused` or `ServiceUnavailable`.
     """
     try:
-        line = _exchange(path, json.dumps(request).encode() + b"\n")
+        line = _exchange(path, compactjson.dumps(request).encode() + b"\n")
     except TimeoutError:
         raise ServiceUnavailable(f"the key service did not answer in {TIMEOUT_S:g} s") from None
     except OSError as error:
@@ -71,7 +72,7 @@ def _exchange(path: str, line: bytes) -> bytes:
 
 
 def _parse(line: bytes) -> tuple[bytes, bytes]:
-    answer = json.loads(line)
+    answer = compactjson.loads(line.decode())
     if "error" in answer:
         error = answer["error"]
         raise KeyRefused(_printable(error["code"]), _printable(error["message"]))

@@ -30,12 +30,21 @@
 static struct {
     int fd;
     bool thin, regular;
-    bool in_memory;              /* the file is on tmpfs: nothing waits for a disk */
+    bool in_memory;                 /* the file is on tmpfs: nothing waits for a disk */
     bool nowait_read, nowait_write; /* until the filesystem says that it can't */
     unsigned slow_writes;           /* so many small writes to come are expected to wait */
     uint64_t data_offset, size;
     pthread_rwlock_t stripes[STRIPES];
 } volume = {.fd = -1};
+
+/* Flushing: one fdatasync at a time, for all who asked before it began. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    uint64_t asked, covered;
+    bool running;
+    int error;
+} syncing = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 struct extent {
     uint64_t offset, length;
@@ -193,18 +202,48 @@ static int store(const uint8_t *buffer, size_t count, uint64_t offset, bool may_
     ssize_t n = pwritev2(volume.fd, &piece, 1, at, RWF_NOWAIT);
     if (n < 0 && errno == EOPNOTSUPP)
         volume.nowait_write = false;
-    return n == (ssize_t)count ? 0 : EAGAIN;
+    /* A part was written: the rest follows before anybody can see half of a sector. */
+    return n > 0 ? pwrite_all(buffer + n, count - n, at + n) : EAGAIN;
 }
 
+static int fdatasync_once(void) {
+    while (fdatasync(volume.fd))
+        if (errno != EINTR)
+            return errno;
+    return 0;
+}
+
+/* Wait until everything written so far is on disk. A failure is for good: the kernel gives up the
+ * pages it could not write and reports that once, to one of several connections that flush. */
 static int volume_sync(void) {
-    return fdatasync(volume.fd) ? errno : 0;
+    pthread_mutex_lock(&syncing.lock);
+    uint64_t mine = ++syncing.asked;
+    while (syncing.covered < mine) {
+        if (syncing.running) {
+            pthread_cond_wait(&syncing.done, &syncing.lock);
+            continue;
+        }
+        uint64_t covers = syncing.asked;
+        syncing.running = true;
+        pthread_mutex_unlock(&syncing.lock);
+        int err = fdatasync_once();
+        pthread_mutex_lock(&syncing.lock);
+        if (err)
+            syncing.error = err;
+        syncing.running = false;
+        syncing.covered = covers;
+        pthread_cond_broadcast(&syncing.done);
+    }
+    int err = syncing.error;
+    pthread_mutex_unlock(&syncing.lock);
+    return err;
 }
 
 /* --- Sectors --------------------------------------------------------------------------------- */
 
-/* En- or decrypt whole sectors; plain64 counts in 512-byte units, as dm-crypt does. */
-static int crypt_sectors(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t count,
-                         uint64_t offset) {
+/* Whole sectors by libcrypto; plain64 counts in 512-byte units, as dm-crypt does. */
+static int evp_sectors(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t count,
+                       uint64_t offset) {
     for (size_t done = 0; done < count; done += SECTOR) {
         int length;
         uint64_t tweak[2] = {htole64((offset + done) / 512), 0};
@@ -215,20 +254,73 @@ static int crypt_sectors(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, s
     return 0;
 }
 
-static bool is_hole(const uint8_t *sector) {
-    uint64_t first;
-    memcpy(&first, sector, sizeof first);
-    return first == 0 && memcmp(sector, sector + 8, SECTOR - 8) == 0;
+/* At most CHUNK bytes. */
+static int encrypt_sectors(struct worker *w, uint8_t *out, const uint8_t *in, size_t count,
+                           uint64_t offset) {
+#ifdef HAVE_XTS
+    if (!w->encrypt) {
+        xts_crypt(&w->page->schedules, lanes_used(), true, out, in, count,
+                  sector_floor(offset) / 512, offset % SECTOR);
+        return 0;
+    }
+#endif
+    return evp_sectors(w->encrypt, out, in, count, offset);
 }
+
+static int decrypt_sectors(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
+#ifdef HAVE_XTS
+    if (!w->decrypt) {
+        xts_crypt(&w->page->schedules, lanes_used(), false, data, data, count, offset / 512, 0);
+        return 0;
+    }
+#endif
+    return evp_sectors(w->decrypt, data, data, count, offset);
+}
+
+/* `count` bytes from `at` on of a sector under any key, by the width `by` of `xts.h` or, for 0,
+ * by libcrypto, which takes whole sectors; 0 or an errno, EINVAL where it can't be had. */
+static int sector_crypt(const uint8_t *dek, uint64_t unit, const uint8_t *data, uint8_t *out,
+                        size_t count, unsigned at, bool encrypt, int by) {
+    if (!by) {
+        EVP_CIPHER_CTX *ctx = xts_context(dek, encrypt);
+        int err = ctx ? evp_sectors(ctx, out, data, count, unit * 512) : ENOMEM;
+        EVP_CIPHER_CTX_free(ctx);
+        return err;
+    }
+#ifdef HAVE_XTS
+    if (xts_supported(by)) {
+        struct xts_keys keys;
+        xts_set_key(&keys, dek);
+        xts_crypt(&keys, by, encrypt, out, data, count, unit, at);
+        OPENSSL_cleanse(&keys, sizeof keys);
+        return 0;
+    }
+#endif
+    return EINVAL;
+}
+
+static bool is_zero(const uint8_t *data, size_t count) {
+    uint64_t first;
+    memcpy(&first, data, sizeof first);
+    return first == 0 && memcmp(data, data + 8, count - 8) == 0;
+}
+
+static bool is_hole(const uint8_t *sector) { return is_zero(sector, SECTOR); }
 
 /* Decrypt in place. A sector of zeros is a hole of a thin volume and stays as it is. */
 static int decrypt(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
     if (!volume.thin)
-        return crypt_sectors(w->decrypt, data, data, count, offset);
+        return decrypt_sectors(w, data, count, offset);
     int err = 0;
-    for (size_t done = 0; !err && done < count; done += SECTOR)
-        if (!is_hole(data + done))
-            err = crypt_sectors(w->decrypt, data + done, data + done, SECTOR, offset + done);
+    for (size_t done = 0, start; !err && done < count;) {
+        if (is_hole(data + done)) {
+            done += SECTOR;
+            continue;
+        }
+        for (start = done; done < count && !is_hole(data + done);)
+            done += SECTOR;
+        err = decrypt_sectors(w, data + start, done - start, offset + start);
+    }
     return err;
 }
 
@@ -253,7 +345,7 @@ static int merge_sector(struct worker *w, uint8_t *slot, uint64_t offset, const 
     if (err)
         return err;
     memcpy(slot + from, source ? source : zeros, count);
-    return crypt_sectors(w->encrypt, slot, slot, SECTOR, offset);
+    return encrypt_sectors(w, slot, slot, SECTOR, offset);
 }
 
 /* --- Requests, one stripe at a time ---------------------------------------------------------- */
@@ -284,19 +376,44 @@ static int merge_ends(struct worker *w, const uint8_t *data, uint64_t offset, ui
     return err;
 }
 
+/* Whether it is a part of one sector that can be encrypted by itself: in XTS each block of 16 bytes
+ * depends on its place and the key alone. libcrypto always starts at the sector's first block. */
+static bool is_part(const struct worker *w, uint64_t offset, size_t count) {
+    return !w->encrypt && offset % UNIT == 0 && count % UNIT == 0 &&
+           sector_floor(offset) == sector_floor(offset + count - 1) && count < SECTOR;
+}
+
+/* Overwrite a part of a sector. `*done` is false, and nothing was written, where that part has no
+ * ciphertext: the sector may be a hole. */
+static int write_part(struct worker *w, const uint8_t *data, size_t count, uint64_t offset,
+                      bool may_block, bool *done) {
+    /* Where it must not wait the look also tells that the page is in memory: with a part of it to
+     * be written, the kernel would have to read the rest. */
+    int err = volume.thin || !may_block ? fetch(w->buffer, count, offset, may_block) : 0;
+    *done = !err && !(volume.thin && is_zero(w->buffer, count));
+    if (!*done)
+        return err;
+    err = encrypt_sectors(w, w->buffer, data ? data : zeros, count, offset);
+    return err ? err : store(w->buffer, count, offset, may_block);
+}
+
 static int write_chunk(struct worker *w, const uint8_t *data, size_t count, uint64_t offset,
                        bool may_block) {
     uint64_t end = offset + count, first = sector_floor(offset);
     uint64_t whole = sector_ceiling(offset), whole_end = sector_floor(end);
     int err = 0;
     if (whole < whole_end)
-        err = crypt_sectors(w->encrypt, w->buffer + (whole - first),
-                            data ? data + (whole - offset) : zeros, whole_end - whole, whole);
+        err = encrypt_sectors(w, w->buffer + (whole - first),
+                              data ? data + (whole - offset) : zeros, whole_end - whole, whole);
     pthread_rwlock_t *stripe = stripe_of(offset);
     if (err || (err = lock_alone(stripe, may_block)))
         return err;
-    err = merge_ends(w, data, offset, end, may_block);
-    if (!err)
+    bool done = false;
+    if (is_part(w, offset, count))
+        err = write_part(w, data, count, offset, may_block, &done);
+    if (!err && !done)
+        err = merge_ends(w, data, offset, end, may_block);
+    if (!err && !done)
         err = store(w->buffer, sector_ceiling(end) - first, first, may_block);
     pthread_rwlock_unlock(stripe);
     return err;
@@ -383,7 +500,7 @@ static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fas
 static int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
     if (!in_bounds(offset, count))
         return EINVAL;
-    if (key.state != KEY_VERIFIED)
+    if (!key_usable())
         return EPERM;
     if (!volume.thin)
         return fast ? EOPNOTSUPP : volume_write(NULL, count, offset, true);
@@ -402,7 +519,7 @@ static int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast
 static int volume_trim(uint64_t offset, uint64_t count) {
     if (!in_bounds(offset, count))
         return EINVAL;
-    if (key.state != KEY_VERIFIED)
+    if (!key_usable())
         return EPERM;
     uint64_t whole = sector_ceiling(offset), whole_end = sector_floor(offset + count);
     if (!volume.thin || whole >= whole_end)
@@ -415,11 +532,18 @@ static int volume_trim(uint64_t offset, uint64_t count) {
 
 /* The next offset of data or of a hole, counted in the volume and not beyond `end`. */
 static int seek(int whence, uint64_t offset, uint64_t end, uint64_t *found) {
+    struct stat status;
     off_t at = lseek(volume.fd, volume.data_offset + offset, whence);
     *found = end;
     if (at < 0 && errno != ENXIO)
         return errno;
-    *found = at < 0 || (uint64_t)at - volume.data_offset > end ? end : at - volume.data_offset;
+    if (at < 0) { /* no data up to the end of the file: is it where it should be? */
+        if (fstat(volume.fd, &status))
+            return errno;
+        return (uint64_t)status.st_size < volume.data_offset + volume.size ? EIO : 0;
+    }
+    if ((uint64_t)at - volume.data_offset < end)
+        *found = at - volume.data_offset;
     return 0;
 }
 

@@ -18,7 +18,12 @@ enabled disable disabled
 disabled enable enabled
 enabled schedule-deletion pending-deletion
 disabled schedule-deletion pending-deletion
+pending-import schedule-deletion pending-deletion
 pending-deletion cancel-deletion disabled
+pending-import import enabled
+enabled lose-material pending-import
+disabled lose-material pending-import
+pending-deletion destroy destroyed
 """
 VOLUMES = """
 creating created available
@@ -31,9 +36,16 @@ attaching detach detaching
 in-use detach detaching
 detaching detach detaching
 detaching detached available
+available extend extending
+extending extended available
+extending extension-undone available
+extending extension-failed error-extending
+error-extending extend extending
+error-extending delete deleting
 available delete deleting
 error delete deleting
 error-deleting delete deleting
+deleting deletion-undone available
 deleting delete-failed error-deleting
 """
 ATTACHMENTS = """
@@ -44,6 +56,7 @@ reserved detach detaching
 starting detach detaching
 attaching detach detaching
 attached detach detaching
+internal detach detaching
 detaching detach detaching
 """
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import uuid
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import select
 
 from evsd.store.database import MIGRATIONS, Database, utcnow
-from evsd.store.tables import Cmk, Domain, Project, Volume
+from evsd.store.tables import Cmk, Domain, History, Project, Volume
 from evsd.store.transitions import advance
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent
 
@@ -28,6 +32,57 @@ def test_the_migrations_lead_to_the_tables_of_the_code(tmp_path: Path) -> None:
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def changed(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(Domain(id=str(uuid.uuid4()), name=str(uuid.uuid4())))
+
+
+def test_a_database_that_is_behind_what_was_done_with_it_is_known_by_that(tmp_path: Path) -> None:
+    """Also while it is used on, until somebody accepts it."""
+    with closing(new_database(tmp_path)) as database:
+        changed(database)
+    shutil.copy(tmp_path / "evsd.db", tmp_path / "backup")
+    with closing(new_database(tmp_path)) as database:
+        changed(database)
+        assert not database.restored
+    shutil.copy(tmp_path / "backup", tmp_path / "evsd.db")
+    for _ in range(2):
+        with closing(new_database(tmp_path)) as database:
+            assert database.restored
+            for _ in range(5):
+                changed(database)
+            assert database.restored
+    with closing(new_database(tmp_path)) as database:
+        database.accept()
+    with closing(new_database(tmp_path)) as database:
+        assert not database.restored
+
+
+@pytest.mark.parametrize("noted", [b"", b"00000000000000000001\n", b"torn"])
+def test_a_database_that_is_ahead_of_what_was_noted_is_none_from_a_backup(
+    tmp_path: Path, noted: bytes
+) -> None:
+    """The note is written after the commit, and not synced."""
+    with closing(new_database(tmp_path)) as database:
+        changed(database)
+        changed(database)
+    (tmp_path / "evsd.changes").write_bytes(noted)
+    with closing(new_database(tmp_path)) as database:
+        assert not database.restored
+
+
+def test_two_processes_count_the_changes_together(tmp_path: Path) -> None:
+    with (
+        closing(new_database(tmp_path)) as one,
+        closing(Database(one.url)) as two,
+    ):
+        for database in (one, two, one, two, two, one):
+            changed(database)
+        with one.reading() as session:
+            count = session.scalars(select(History.changes)).one()
+    assert int((tmp_path / "evsd.changes").read_text()) == count
 
 
 def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.traces import file_behind, traces
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -34,18 +36,6 @@ def tour(directory: Path) -> str:
     return done.stdout
 
 
-def traces(directory: Path) -> list[str]:
-    """Processes and mounts that name the directory."""
-    mine = str(os.getpid())
-    processes = [
-        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and entry.name != mine and (entry / "cmdline").exists()
-    ]
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line for line in (*processes, *mounts) if str(directory) in line]
-
-
 def test_the_tour_works_twice_and_clean_leaves_nothing(directory: Path) -> None:
     for _ in range(2):
         output = tour(directory)
@@ -64,6 +54,7 @@ def test_clean_detaches_what_is_attached(directory: Path) -> None:
     attached = subprocess.run(
         [evsctl, "attach", "tour-1"], env=environment, capture_output=True, text=True, check=True
     )
+    file = file_behind(attached.stdout.strip())
     subprocess.run([ROOT / "tools/stop_run", directory], cwd=ROOT, check=True)
     assert not traces(directory)
-    assert not Path(f"/sys/block/{Path(attached.stdout.strip()).name}/loop/backing_file").exists()
+    assert not traces(file)

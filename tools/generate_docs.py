@@ -1,4 +1,4 @@
-"""Makes what is documented from what is programmed: man pages, shell completion, OpenAPI.
+"""Makes what is documented from what is programmed: man pages, completion, OpenAPI, permissions.
 
 Run by `make docs`; a test compares the committed files with a fresh run.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -17,9 +18,24 @@ import evsd
 from evsd.api.app import build_app
 from evsd.cli.main import main as evsctl
 from evsd.daemon.main import main as daemon
+from evsd.iam.policy import GRANTABLE_PERMISSIONS, Permission, Role, allowed
 
 DOCS = Path(__file__).parent.parent / "docs"
 SHELLS = ("bash", "zsh", "fish")
+NO_ROLE = "no role"
+PERMISSIONS = """# Who may do what
+
+Made by `make docs` from the policy table (`evsd/iam/policy.py`) and the routes; a test asks a
+running evsd about every cell.
+
+Groups hold roles, in a domain with all its projects or in one project; a user has the roles of its
+groups. An empty cell is refused with 403. *grant* is refused too, unless a grant on the very key
+allows it, to the user or to the domain. *own* is for what belongs to the caller alone, *all* for
+every user of the domain. What belongs to another domain is answered like what does not exist.
+The *operator* is root, or the user that started evsd, on the unix socket; both are Security and
+Tenant Administrator of the domain `default` as well.
+
+"""
 
 
 def generate(target: Path) -> None:
@@ -33,7 +49,35 @@ def generate(target: Path) -> None:
     _man_pages("evsd", daemon, man)
     for shell in SHELLS:
         (completion / f"evsctl.{shell}").write_text(_completion(shell))
-    (target / "openapi.json").write_text(json.dumps(build_app().openapi(), indent=1) + "\n")
+    described = build_app().openapi()
+    (target / "openapi.json").write_text(json.dumps(described, indent=1) + "\n")
+    (target / "permissions.md").write_text(permissions(described))
+
+
+def permissions(described: dict[str, Any]) -> str:
+    """Every route and who may use it, as a table."""
+    rows = [
+        _row(f"`{method.upper()} {path}`", operation)
+        for path, operations in sorted(described["paths"].items())
+        for method, operation in operations.items()
+    ]
+    columns = ["route", "permission", *Role, NO_ROLE]
+    lines = [columns, ["---", "---", *(":-:" for _ in columns[2:])], *rows]
+    return PERMISSIONS + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _row(route: str, operation: dict[str, Any]) -> list[str]:
+    permission = Permission(operation["x-permission"])
+    others = operation.get("x-permission-of-others")
+    cells = []
+    for role in (*Role, None):
+        roles = frozenset({role} if role else ())
+        refused = "grant" if permission in GRANTABLE_PERMISSIONS else ""
+        cell = "yes" if allowed(permission, roles) else refused
+        if others is not None:
+            cell = "all" if allowed(Permission(others), roles) else "own"
+        cells.append(cell)
+    return [route, f"`{permission}`", *cells]
 
 
 def _man_pages(name: str, command: click.Command, directory: Path) -> None:

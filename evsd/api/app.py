@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import evsd
-from evsd.api import cinder, evs, iam, kms
+from evsd.api import audit, cinder, evs, iam, kms
 from evsd.api.errors import gateway_body
 from evsd.api.gateway import Authenticate, Gateway
 from evsd.api.routes import Services, no_such_api
@@ -23,8 +24,8 @@ def build_app(
     app = FastAPI(
         title="evsd", version=evsd.__version__, openapi_url=None, docs_url=None, redoc_url=None
     )
-    for module in (kms, evs, cinder, iam):
-        app.include_router(module.routes)
+    for routes in (*kms.ROUTERS, evs.routes, cinder.routes, iam.routes, audit.routes):
+        app.include_router(routes)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _no_route)
     app.state.services = services
@@ -36,12 +37,24 @@ def build_app(
 def _described(app: FastAPI) -> dict[str, Any]:
     """OpenAPI as the routes say it, less FastAPI's own 422: bad fields get published codes."""
     schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    for operations in schema["paths"].values():
+    for path, operations in schema["paths"].items():
         for operation in operations.values():
             operation["responses"].pop("422", None)
+            _declare_path_parameters(path, operation)
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)
     return schema
+
+
+def _declare_path_parameters(path: str, operation: dict[str, Any]) -> None:
+    """FastAPI knows of those a function takes; the project is read by `needs` instead."""
+    parameters = operation.setdefault("parameters", [])
+    known = {parameter["name"] for parameter in parameters}
+    for name in re.findall(r"{(\w+)}", path):
+        if name not in known:
+            parameters.append(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            )
 
 
 async def _no_route(request: Request, _error: Exception) -> JSONResponse:

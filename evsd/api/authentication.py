@@ -1,13 +1,17 @@
-"""Who a request comes from: the kernel says it of a unix socket, a signature of TCP."""
+"""Who a request comes from: the kernel says it of a unix socket, a signature of TCP.
+
+Whoever fails to prove it is on record (`failures`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evsd.errors import NotSigned
+from evsd.api.failures import FailedAuthentications, Failure
+from evsd.errors import NotSigned, PublishedError
 from evsd.iam import signature
-from evsd.iam.principals import Principal, UnixUsers
-from evsd.kms.call import Call
+from evsd.iam.principals import Directory, Principal
+from evsd.kms.call import UNKNOWN, Call
 from evsd.kms.client import KeyProcess
 
 
@@ -28,32 +32,58 @@ class SignedRequest:
 class Authenticator:
     """The gateway's `authenticate`; raises `NotSigned` for whoever is nobody."""
 
-    def __init__(self, users: UnixUsers, keys: KeyProcess) -> None:
-        self._users, self._keys = users, keys
+    def __init__(
+        self, directory: Directory, keys: KeyProcess, failures: FailedAuthentications
+    ) -> None:
+        self._directory, self._keys, self._failures = directory, keys, failures
 
-    def __call__(self, request: SignedRequest) -> Principal:
+    async def __call__(self, request: SignedRequest) -> Principal:
         """The principal of one request."""
+        try:
+            return await self._authenticated(request)
+        except PublishedError as error:
+            await self._failures.note(_failure(request, error))
+            raise
+
+    async def _authenticated(self, request: SignedRequest) -> Principal:
         if request.peer_uid is None:
-            return self._signer(request)
-        principal = self._users.principal(request.peer_uid)
+            return await self._signer(request)
+        principal = self._directory.unix_user(request.peer_uid)
         if principal is None:
             raise NotSigned(reason=f"Unix user {request.peer_uid} is not known to evsd")
         return principal
 
-    def _signer(self, request: SignedRequest) -> Principal:
+    async def _signer(self, request: SignedRequest) -> Principal:
         signed = signature.read(
             request.method, request.path, request.query, request.headers, request.body
         )
         # The comparison is made where the secret is.
-        anybody = Call("unknown", "", "", request.peer_address, request.request_id)
-        user = self._keys.call(
+        anybody = Call(UNKNOWN, "", "", request.peer_address, request.request_id)
+        signer = await self._keys.ask(
             "check_signature",
             anybody,
             access=signed.access,
-            text=signed.string_to_sign,
+            texts=signed.strings_to_sign,
             signature=signed.value,
+            token=signed.security_token,
         )
-        principal = self._users.named(user["user_name"], request.peer_address)
-        if principal is None or principal.domain_id != user["domain_id"]:
-            raise NotSigned(reason=f"user {user['user_name']} is not known to evsd any more")
+        user_id, agency_id, source = signer["user_id"], signer["agency_id"], request.peer_address
+        principal = (
+            self._directory.agent(user_id, agency_id, source)
+            if agency_id
+            else self._directory.signer(user_id, source, temporary=signer["temporary"])
+        )
+        if principal is None:
+            raise NotSigned(reason=f"the user of access key {signed.access} may not act any more")
         return principal
+
+
+def _failure(request: SignedRequest, error: PublishedError) -> Failure:
+    uid = request.peer_uid
+    return Failure(
+        source=request.peer_address if uid is None else f"uid:{uid}",
+        request_id=request.request_id,
+        request=f"{request.method} {request.path[:128].decode(errors='replace')}",
+        access=signature.access_named(request.headers),
+        error=error,
+    )

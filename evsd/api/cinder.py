@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from fastapi.routing import APIRouter
 from pydantic import AfterValidator, Field
 
 from evsd.api import errors
+from evsd.api.evs import ExtendVolumeBody, ShowVolumeResponse, VolumeName, show_view
+from evsd.api.fields import VolumeId
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
 from evsd.attach.service import NewAttachment
 from evsd.attach.states import SERVING
@@ -83,8 +86,56 @@ class AttachmentsResponse(Model):
     attachments: list[AttachmentView]
 
 
+class PoolReference(Model):
+    """Which file of the pool."""
+
+    source_name: Annotated[str, Field(alias="source-name", max_length=64)]
+
+
+class ManagedVolume(Model):
+    """A volume that is there already. Cinder's `host` is ignored: there is one pool."""
+
+    ref: PoolReference
+    name: VolumeName | None = None
+
+
+class ManageVolumeBody(Model):
+    """Manage."""
+
+    volume: ManagedVolume
+
+
 routes: APIRouter = router(errors.CINDER, "Cinder")
 BASE = "/v3/{project_id}/attachments"
+
+
+@routes.post(
+    "/v3/{project_id}/manageable_volumes", status_code=202, **needs(Permission.VOLUME_MANAGE)
+)
+def manage_volume(
+    body: ManageVolumeBody, call: Caller, services: UsesServices
+) -> ShowVolumeResponse:
+    """Register a volume whose file is in the pool and whose record is lost.
+
+    A CMK whose record is lost too is registered with it, disabled; so is their project.
+    """
+    wanted = body.volume
+    volume = services.recovery.recover(call, wanted.ref.source_name, wanted.name)
+    owner = replace(call, project_id=volume.project_id)
+    return ShowVolumeResponse(volume=show_view(owner, services, volume.id))
+
+
+@routes.post(
+    "/v3/{project_id}/volumes/{volume_id}/action",
+    status_code=202,
+    **needs(Permission.VOLUME_EXTEND),
+)
+def extend_volume(
+    volume_id: VolumeId, body: ExtendVolumeBody, call: Caller, services: UsesServices
+) -> Response:
+    """Extend, the one action on a volume: as EVS does it, but without a job to ask for."""
+    services.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
+    return Response(status_code=202)
 
 
 @routes.post(BASE, **needs(Permission.VOLUME_ATTACH))

@@ -32,6 +32,9 @@ class Style:
     invalid: type[PublishedError]
     forbidden: type[PublishedError]
     foreign_project: type[PublishedError]
+    # Whether a project in the path is what the request works in, as X-Project-Id says too. Of IAM
+    # it is a thing like others.
+    in_project: bool = True
     fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
 
     def respond(self, error: PublishedError, request_id: str) -> JSONResponse:
@@ -102,6 +105,23 @@ KMS = Style(
         "datakey_length": e.DatakeyLengthRange,
         "cipher_text": e.BadCiphertext,
         "datakey_cipher_length": e.DatakeyCipherLength,
+        "plain_text": e.BadPlaintext,
+        "datakey_plain_length": e.DatakeyPlainLength,
+        "random_data_length": e.RandomLengthBad,
+        "pending_days": e.PendingDaysBad,
+        "rotation_interval": e.RotationIntervalBad,
+        "grantee_principal": e.GranteeBad,
+        "retiring_principal": e.GranteeBad,
+        "grant_id": e.GrantIdBad,
+        "operations": e.GrantFailed,
+        "expiration_time": e.MaterialExpiryPast,
+        "import_token": e.ImportTokenInvalid,
+        "action": e.TagActionUnknown,
+        "offset": e.BadOffset,
+        "tags": e.BadTagKey,
+        "key": e.BadTagKey,
+        "value": e.BadTagValue,
+        "values": e.BadTagValue,
     },
 )
 EVS = Style(
@@ -113,6 +133,7 @@ EVS = Style(
     foreign_project=e.EvsProjectMismatch,
     fields={
         "size": e.VolumeSizeBad,
+        "new_size": e.VolumeSizeBad,
         "name": e.VolumeNameBad,
         "description": e.VolumeDescriptionBad,
         "volume_type": e.VolumeTypeUnknown,
@@ -130,5 +151,6 @@ IAM = Style(
     missing=e.IamBadRequest,
     invalid=e.IamBadRequest,
     forbidden=e.IamForbidden,
-    foreign_project=e.IamForbidden,
+    foreign_project=e.IamProjectNotFound,
+    in_project=False,
 )

@@ -15,13 +15,19 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from evsd.api import errors
 from evsd.api.fields import MAX_OFFSET, UUID_PATTERN, VolumeId, microseconds, printable
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
-from evsd.errors import EvsBadRequest, VolumeEncryptionBad
+from evsd.attach.condition import device_state, server_state
+from evsd.errors import EvsBadField, EvsBadRequest, VolumeEncryptionBad, VolumeUpdateEmpty
 from evsd.iam.policy import Permission
 from evsd.kms.call import Call
 from evsd.store.tables import Attachment, Volume
 from evsd.volumes.service import MAX_SIZE_GIB, NewVolume, Page
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
+# The published create has no field for it; metadata is where the cloud puts such things too
+# (hw:passthrough, full_clone).
+OURS = "evsd:"
+PROVISIONING, THIN, THICK = f"{OURS}provisioning", "thin", "thick"
+SERVER, DEVICE = f"{OURS}server", f"{OURS}device"
 VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
 # Published filters of the list that this version does not have. To ignore one would be worse: a
 # script that lists and deletes would hit other volumes than it asked for.
@@ -62,14 +68,19 @@ def _known_type(value: str) -> str:
     return value
 
 
-class WantedVolume(Model):
-    """What create asks for."""
+VolumeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
+Description = Annotated[str, Field(max_length=255), AfterValidator(printable)]
+SizeGib = Annotated[int, BeforeValidator(_whole_gib), Field(ge=1, le=MAX_SIZE_GIB)]
 
-    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
-    size: Annotated[int, BeforeValidator(_whole_gib), Field(ge=1, le=MAX_SIZE_GIB)]
+
+class WantedVolume(Model):
+    """What create asks for. Metadata `evsd:provisioning` is ``thin`` (default) or ``thick``."""
+
+    name: VolumeName
+    size: SizeGib
     volume_type: Annotated[str, AfterValidator(_known_type)] = "SSD"
     availability_zone: Annotated[str, Field(min_length=1, max_length=64)] = "local"
-    description: Annotated[str, Field(max_length=255), AfterValidator(printable)] | None = None
+    description: Description | None = None
     metadata: dict[str, str] | None = None
     tags: dict[str, str] | None = None
     count: int = 1
@@ -85,8 +96,33 @@ class CreateVolumeBody(Model):
     volume: WantedVolume
 
 
+class VolumeChanges(Model):
+    """What update can change."""
+
+    name: VolumeName | None = None
+    description: Description | None = None
+
+
+class UpdateVolumeBody(Model):
+    """Update."""
+
+    volume: VolumeChanges
+
+
+class NewSize(Model):
+    """How large a volume is to be, in GiB."""
+
+    new_size: SizeGib
+
+
+class ExtendVolumeBody(Model):
+    """Extend, the one action on a volume."""
+
+    os_extend: Annotated[NewSize, Field(alias="os-extend")]
+
+
 class JobAnswer(Model):
-    """Of create and delete: poll the job."""
+    """Of create, extend and delete: poll the job."""
 
     job_id: str
 
@@ -156,11 +192,12 @@ class JobEntities(Model):
 
 
 class ShowJobResponse(Model):
-    """Of show job."""
+    """Of show job. `progress` is in percent, and not of the published fields."""
 
     job_id: str
     job_type: str
     status: str
+    progress: int
     begin_time: str
     end_time: str | None
     entities: JobEntities
@@ -216,7 +253,31 @@ def list_volumes(
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))
 def show_volume(volume_id: VolumeId, call: Caller, services: UsesServices) -> ShowVolumeResponse:
     """One volume."""
-    return ShowVolumeResponse(volume=_show(call, services, volume_id))
+    return ShowVolumeResponse(volume=show_view(call, services, volume_id))
+
+
+@routes.put("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_UPDATE))
+def update_volume(
+    volume_id: VolumeId, body: UpdateVolumeBody, call: Caller, services: UsesServices
+) -> VolumeView:
+    """Change name or description; the answer is the volume itself, as published."""
+    changes = body.volume
+    if changes.name is None and changes.description is None:
+        raise VolumeUpdateEmpty()
+    services.volumes.update(call.project_id, volume_id, changes.name, changes.description)
+    return show_view(call, services, volume_id)
+
+
+@routes.post("/v2/{project_id}/cloudvolumes/{volume_id}/action", **needs(Permission.VOLUME_EXTEND))
+@routes.post(
+    "/v2.1/{project_id}/cloudvolumes/{volume_id}/action", **needs(Permission.VOLUME_EXTEND)
+)
+def extend_volume(
+    volume_id: VolumeId, body: ExtendVolumeBody, call: Caller, services: UsesServices
+) -> JobAnswer:
+    """Make a volume larger. It must be available: the clients of an attached one see one size."""
+    job = services.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
+    return JobAnswer(job_id=job.id)
 
 
 @routes.delete("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_DELETE))
@@ -227,12 +288,13 @@ def delete_volume(volume_id: VolumeId, call: Caller, services: UsesServices) -> 
 
 @routes.get("/v1/{project_id}/jobs/{job_id}", **needs(Permission.JOB_SHOW))
 def show_job(job_id: str, call: Caller, services: UsesServices) -> ShowJobResponse:
-    """How a create or delete went."""
+    """How a create, extend or delete goes, or went."""
     job = services.volumes.job(call.project_id, job_id)
     return ShowJobResponse(
         job_id=job.id,
         job_type=job.type,
         status=job.status,
+        progress=services.volumes.percent(job),
         begin_time=_job_time(job.begin_at),
         end_time=_job_time(job.end_at) if job.end_at else None,
         entities=JobEntities(**job.entities),
@@ -258,9 +320,15 @@ def _wanted(volume: WantedVolume) -> NewVolume:
     cmk_id = metadata.pop(CMK_ID, None)
     if cmk_id is not None and not re.fullmatch(UUID_PATTERN.rstrip("$"), cmk_id):
         raise VolumeEncryptionBad(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
+    provisioning = metadata.pop(PROVISIONING, THIN)
+    if provisioning not in (THIN, THICK):
+        raise EvsBadField(field=PROVISIONING, value=provisioning[:64], reason="thin or thick")
+    # What else of ours is in it was copied from another volume, and is not to be believed.
+    metadata = {name: text for name, text in metadata.items() if not name.startswith(OURS)}
     return NewVolume(
         name=volume.name,
         size_gib=volume.size,
+        thick=provisioning == THICK,
         description=volume.description or "",
         volume_type=volume.volume_type,
         availability_zone=volume.availability_zone,
@@ -275,9 +343,15 @@ def _ids(text: str | None) -> list[str] | None:
     return None if text is None else re.findall(r"[0-9a-z-]{36}", text)
 
 
-def _show(call: Call, services: Services, volume_id: str) -> VolumeView:
+def show_view(call: Call, services: Services, volume_id: str) -> VolumeView:
+    """One volume as published; its metadata says what its server and its device are like."""
     volume = services.volumes.show(call.project_id, volume_id)
-    return _view(volume, services.attachments.list_all(call.project_id, volume.id))
+    attachments = services.attachments.list_all(call.project_id, volume.id)
+    view = _view(volume, attachments)
+    for attachment in attachments:
+        looked = {SERVER: server_state(attachment), DEVICE: device_state(attachment)}
+        view.metadata |= {name: str(state) for name, state in looked.items() if state is not None}
+    return view
 
 
 def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
@@ -289,7 +363,12 @@ def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
         size=volume.size_gib,
         volume_type=volume.volume_type,
         availability_zone=volume.availability_zone,
-        metadata={**volume.extra_metadata, ENCRYPTED: "1", CMK_ID: volume.cmk_id},
+        metadata={
+            **volume.extra_metadata,
+            ENCRYPTED: "1",
+            CMK_ID: volume.cmk_id,
+            PROVISIONING: THIN if volume.thin else THICK,
+        },
         tags=volume.tags,
         attachments=[_attachment(a) for a in attachments],
         user_id=volume.user_name,

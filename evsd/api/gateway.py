@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -9,20 +10,20 @@ from typing import Any
 
 import structlog
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evsd.api.authentication import SignedRequest
 from evsd.api.errors import gateway_body
-from evsd.errors import BodyTooLong, Internal, PublishedError
+from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
 from evsd.iam.principals import Principal
 
 BODY_LIMIT = 512 * 1024
+BODY_TIMEOUT_S = 30
 
 log = structlog.get_logger()
 
 
-Authenticate = Callable[[SignedRequest], Principal]
+Authenticate = Callable[[SignedRequest], Awaitable[Principal]]
 
 
 class Gateway:
@@ -54,8 +55,8 @@ class Gateway:
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["state"]["request_id"]
         try:
-            body = await _read_body(receive)
-            principal = await run_in_threadpool(self._authenticate, _signed(scope, body))
+            body = await _read_body_in_time(receive)
+            principal = await self._authenticate(_signed(scope, body))
         except PublishedError as error:
             await _refuse(error, scope, receive, send)
         except Exception:
@@ -86,6 +87,14 @@ class _Responder:
 async def _refuse(error: PublishedError, scope: Scope, receive: Receive, send: Send) -> None:
     body = gateway_body(error, scope["state"]["request_id"])
     await JSONResponse(body, error.status)(scope, receive, send)
+
+
+async def _read_body_in_time(receive: Receive) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read_body(receive)
+    except TimeoutError as error:
+        raise TooSlow(seconds=BODY_TIMEOUT_S) from error
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ A route names its permission with `needs`; the policy table decides, OpenAPI sho
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -20,13 +21,18 @@ from starlette.exceptions import HTTPException
 
 from evsd.api.errors import Style
 from evsd.attach.service import AttachmentService
-from evsd.errors import Internal, NoSuchApi, PublishedError
-from evsd.iam.policy import Permission, allowed, roles_with
+from evsd.errors import IamNotFound, Internal, KmsUnavailable, NoSuchApi, PublishedError
+from evsd.iam.policy import AUDITED, GRANTABLE_PERMISSIONS, Permission, allowed, roles_with
 from evsd.iam.principals import Principal
 from evsd.iam.service import IdentityService
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
+from evsd.store.database import Database
+from evsd.volumes.recovery import VolumeRecovery
 from evsd.volumes.service import VolumeService
+
+# What bodies may name without giving away what is secret or long.
+NAMES = {"key_id", "key_alias", "grant_id", "name", "user_id", "agency_name", "domain_name"}
 
 log = structlog.get_logger()
 
@@ -38,8 +44,10 @@ class Services:
     keys: KeyProcess
     identity: IdentityService
     volumes: VolumeService
+    recovery: VolumeRecovery
     attachments: AttachmentService
     region: str
+    database: Database
 
 
 class Model(BaseModel):
@@ -48,17 +56,20 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
-def _services(request: Request) -> Services:
+# Coroutines all of them: what is none runs in a thread, which costs more than it does.
+
+
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     principal: Principal = request.state.principal
     return principal
 
 
-def _call(request: Request) -> Call:
+async def _call(request: Request) -> Call:
     call: Call = request.state.call
     return call
 
@@ -68,39 +79,85 @@ Caller = Annotated[Call, Depends(_call)]
 CallingPrincipal = Annotated[Principal, Depends(_principal)]
 
 
-def needs(permission: Permission) -> dict[str, Any]:
-    """Keyword arguments of a route that needs `permission`."""
+def needs(permission: Permission, of_others: Permission | None = None) -> dict[str, Any]:
+    """Keyword arguments of a route that needs `permission`.
 
-    def authorise(request: Request) -> None:  # in a thread: it reads the database
-        _authorise(request, permission)
+    On a route about the caller itself, `of_others` is what it takes for another user of the domain;
+    only the route knows whom a request is about: it asks `may_administer`.
+    """
 
-    return {
-        "dependencies": [Depends(authorise)],
-        "openapi_extra": {"x-permission": str(permission)},
-    }
+    async def authorise(request: Request) -> None:
+        await _authorise(request, permission)
+        request.state.of_others = of_others
+
+    extra = {"x-permission": str(permission)}
+    if of_others is not None:
+        extra["x-permission-of-others"] = str(of_others)
+    return {"dependencies": [Depends(authorise)], "openapi_extra": extra}
 
 
-def _authorise(request: Request, permission: Permission) -> None:
-    principal, style = _principal(request), request.scope["route"].style
+async def _authorise(request: Request, permission: Permission) -> None:
+    principal: Principal = request.state.principal
     project_id = request.path_params.get("project_id", "")
-    named = request.headers.get("x-project-id", project_id)
-    if project_id and (
-        named != project_id or not _services(request).identity.has_project(principal, project_id)
-    ):
-        raise style.foreign_project(
-            project_id=project_id, user=principal.name, permission=permission, roles="none"
-        )
-    if not allowed(permission, principal.roles):
-        raise style.forbidden(
-            user=principal.name, permission=permission, roles=roles_with(permission)
-        )
+    own = _is_own(request, principal, project_id)
+    by_role = own and allowed(permission, principal.roles_in(project_id))
     request.state.call = Call(
         principal=principal.name,
         domain_id=principal.domain_id,
-        project_id=project_id,
+        project_id=project_id[:64],  # it may be anything yet
         source=principal.source,
         request_id=request.state.request_id,
+        user_id=principal.id,
+        permission=permission,
+        by_grant=not by_role,
     )
+    request.state.on_record = permission in AUDITED
+    domain_id = request.headers.get("x-domain-id", principal.domain_id)
+    if domain_id != principal.domain_id:
+        raise by_policy(request, IamNotFound(what="domain", name=domain_id[:64]))
+    if not own:
+        style = request.scope["route"].style
+        raise by_policy(request, style.foreign_project(project_id=project_id))
+    if not by_role and permission not in GRANTABLE_PERMISSIONS:
+        raise forbidden(request, permission)
+
+
+def by_policy(request: Request, error: PublishedError) -> PublishedError:
+    """A refusal by policy: whatever was asked for, it is recorded."""
+    request.state.on_record = True
+    return error
+
+
+def _is_own(request: Request, principal: Principal, project_id: str) -> bool:
+    """Whether the project of the path, and what the headers say of it, is the caller's."""
+    if not project_id:
+        return True
+    style = request.scope["route"].style
+    if style.in_project and request.headers.get("x-project-id", project_id) != project_id:
+        return False
+    services: Services = request.app.state.services
+    return services.identity.directory.has_project(principal, project_id)
+
+
+def forbidden(request: Request, permission: Permission) -> PublishedError:
+    """The refusal of what the caller has no role for, as the route's service draws it."""
+    style: Style = request.scope["route"].style
+    refusal = style.forbidden(
+        user=request.state.principal.name, permission=permission, roles=roles_with(permission)
+    )
+    return by_policy(request, refusal)
+
+
+def may_administer(request: Request) -> bool:
+    """Whether this route may be used for other users than the caller too."""
+    of_others: Permission = request.state.of_others
+    return allowed(of_others, request.state.principal.roles)
+
+
+def require_self_or_administrator(request: Request, user_id: str) -> None:
+    """Refuse a request about another user than the caller to whoever may not administer users."""
+    if user_id != request.state.principal.id and not may_administer(request):
+        raise forbidden(request, request.state.of_others)
 
 
 def router(style: Style, tag: str) -> APIRouter:
@@ -123,6 +180,9 @@ def router(style: Style, tag: str) -> APIRouter:
             401: "not signed",
             403: "not allowed",
             404: "not found",
+            408: "the body came too slowly",
+            409: "exists already",
+            413: "the body is too long",
             500: "internal error",
             503: "the key service can't be reached",
         }.items()
@@ -133,19 +193,83 @@ def router(style: Style, tag: str) -> APIRouter:
 async def _answer(
     request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], style: Style
 ) -> Response:
-    request_id = request.state.request_id
+    try:
+        return await _handled(request, handle, style)
+    except PublishedError as error:
+        return await _refuse(request, error, style)
+    except Exception:
+        log.exception("request failed", method=request.method, path=request.url.path)
+        return await _refuse(request, Internal(request_id=request.state.request_id), style)
+
+
+async def _handled(
+    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], style: Style
+) -> Response:
+    """What the route answers; what FastAPI has against a request is raised as the service's own."""
     try:
         _check_text(await request.body(), style)
         return await handle(request)
-    except PublishedError as error:
-        return style.respond(error, request_id)
     except RequestValidationError as failed:
-        return style.respond(style.of_validation(failed), request_id)
+        raise style.of_validation(failed) from failed
     except HTTPException as error:  # FastAPI's own, for a body that defeats its JSON parser
-        return style.respond(style.malformed(field="body", reason=error.detail), request_id)
-    except Exception:
-        log.exception("request failed", method=request.method, path=request.url.path)
-        return style.respond(Internal(request_id=request_id), request_id)
+        raise style.malformed(field="body", reason=error.detail) from error
+
+
+async def _refuse(request: Request, error: PublishedError, style: Style) -> Response:
+    """The answer to a refused request, once the refusal is on record, if it has to be."""
+    if _belongs_on_record(request, error):
+        try:
+            await _record(request, error)
+        except PublishedError as unrecorded:
+            error = unrecorded
+    return style.respond(error, request.state.request_id)
+
+
+def _belongs_on_record(request: Request, error: PublishedError) -> bool:
+    """Whether nobody has recorded it yet; one that evsd-keys gave no answer to nobody can."""
+    wanted: bool = getattr(request.state, "on_record", False)
+    return wanted and not (error.recorded or isinstance(error, KmsUnavailable))
+
+
+async def _record(request: Request, error: PublishedError) -> None:
+    """A refusal that evsd-keys never hears of is recorded there all the same."""
+    services: Services = request.app.state.services
+    key_id, context = await _named(request)
+    await services.keys.ask(
+        "record_refusal",
+        request.state.call,
+        action=request.scope["route"].name.replace("_", "-"),
+        key_id=key_id,
+        code=error.code,
+        context=context,
+    )
+
+
+async def _named(request: Request) -> tuple[str, dict[str, str]]:
+    """The key a request is about, and what else it names in path, body and headers."""
+    named: dict[str, str] = {}
+    body = await request.body()
+    with contextlib.suppress(ValueError, RecursionError):  # no JSON may be why it was refused
+        _collect(json.loads(body), named)
+    named |= {name: _shortened(str(value)) for name, value in request.path_params.items()}
+    for name in ("x-domain-id", "x-project-id"):
+        if name in request.headers:
+            named[name] = _shortened(request.headers[name])
+    named.pop("project_id", None)  # the record has it
+    return named.pop("key_id", ""), named
+
+
+def _collect(body: object, named: dict[str, str]) -> None:
+    if isinstance(body, dict):
+        for name, value in body.items():
+            if name in NAMES and isinstance(value, str):
+                named[name] = _shortened(value)
+            _collect(value, named)
+
+
+def _shortened(text: str) -> str:
+    """As much as an id may have; half a character (see `_check_text`) would make no record."""
+    return text[:64].encode(errors="replace").decode()
 
 
 def _check_text(body: bytes, style: Style) -> None:

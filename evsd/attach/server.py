@@ -7,6 +7,7 @@ dies in between, the pipe closes without a ticket and the process ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import select
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbd_plugin
-from evsd.processes import is_running, start_time
+from evsd.processes import Process
 from evsd.resource import Resource
 
 THREADS = 4  # 144 k IOPS with 4 nbdkit threads; 16 were slower, the GIL is fought over
@@ -49,41 +50,30 @@ class ServerSettings:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServerProcess:
-    """A process that is a server, named beyond pid reuse."""
+def stop(server: Process) -> None:
+    """Let a server finish the requests in flight, flush and end; kill it if it can't.
 
-    pid: int
-    started: int
-
-    @property
-    def running(self) -> bool:
-        """Whether it still runs."""
-        return is_running(self.pid, self.started)
-
-    def stop(self) -> None:
-        """Let it finish the requests in flight, flush and end; kill it if it can't.
-
-        Returns when it has ended; raises `ServerFailed` if it doesn't even when it is killed, as a
-        process in a disk's hands may: its volume must not get a second server then.
-        """
-        try:
-            pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            for sign in (signal.SIGTERM, signal.SIGKILL):
-                # Asked after the pidfd was opened: the pid can't be another's from here on.
-                if not self.running:
-                    return
-                signal.pidfd_send_signal(pidfd, sign)
-                if ended(pidfd, STOP_TIMEOUT_S):
-                    return
-        except ProcessLookupError:
-            return
-        finally:
-            os.close(pidfd)
-        raise ServerFailed(f"process {self.pid} can't be ended, its disk may hang")
+    Returns when all its threads have ended and the volume is free; raises `ServerFailed` if they
+    don't even when it is killed, as a thread in a disk's hands may: its volume must not get a
+    second server then.
+    """
+    try:
+        pidfd = os.pidfd_open(server.pid)
+    except ProcessLookupError:
+        return
+    try:
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            # Asked after the pidfd was opened: the pid can't be another's from here on.
+            if not server.running:
+                return
+            signal.pidfd_send_signal(pidfd, sign)
+            if ended(pidfd, STOP_TIMEOUT_S):
+                return
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+    raise ServerFailed(f"process {server.pid} can't be ended, its disk may hang")
 
 
 def ended(pidfd: int, timeout_s: float) -> bool:
@@ -110,7 +100,8 @@ class WaitingServer(Resource):
         finally:
             os.close(reading)
         self._has_ticket = False
-        self.process = ServerProcess(self._process.pid, start_time(self._process.pid) or 0)
+        pid = self._process.pid
+        self.process = Process.of(pid) or Process(pid, started=0, boot="")  # it ended at once
 
     def close(self) -> None:
         """End it, unless it got its ticket."""
@@ -123,7 +114,13 @@ class WaitingServer(Resource):
                 self._process.wait()
 
     def release(self, ticket: str) -> None:
-        """Hand over the ticket: from here on the process is the watcher's to wait for."""
+        """Hand over the ticket, and the socket's path, to the attachment's process on record.
+
+        From here on it is the watcher's to wait for.
+        """
+        # nbdkit leaves it behind when it is killed. Not earlier: until this process is on record
+        # the socket may be that of another, which serves.
+        self._settings.socket.unlink(missing_ok=True)
         try:
             os.write(self._writing, ticket.encode())
         except BrokenPipeError as error:
@@ -135,21 +132,22 @@ class WaitingServer(Resource):
     def await_ready(self) -> None:
         """Wait until the socket accepts."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _accepts(self._settings.socket):
+        while not accepts(self._settings.socket):
             if not self.process.running:
                 raise ServerFailed(self._last_words())
             if time.monotonic() > deadline:
-                self.process.stop()
+                stop(self.process)
                 raise ServerFailed(f"no answer within {START_TIMEOUT_S} s")
             time.sleep(0.002)
 
     def _last_words(self) -> str:
-        lines = self._settings.log.read_text(errors="replace").strip().splitlines()
+        lines: list[str] = []
+        with contextlib.suppress(FileNotFoundError):  # the attachment was ended meanwhile
+            lines = self._settings.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("nbdkit: error: ") if lines else "it ended without a word"
 
 
 def _start(settings: ServerSettings, ticket_fd: int) -> subprocess.Popen[bytes]:
-    settings.socket.unlink(missing_ok=True)  # nbdkit leaves it behind when it is killed
     with settings.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603
             _command(settings, ticket_fd),
@@ -169,7 +167,7 @@ def new_ticket() -> str:
     return secrets.token_hex(32)
 
 
-def _accepts(path: Path) -> bool:
+def accepts(path: Path) -> bool:
     """Whether an NBD server greets on the socket; takes leave politely, or it would be logged."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(PROBE_TIMEOUT_S)

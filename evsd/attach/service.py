@@ -7,11 +7,9 @@ that still run are adopted, interrupted starts and stops are finished.
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
-from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,14 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from evsd.attach.retries import Retries
 from evsd.attach.server import (
     ServerFailed,
-    ServerProcess,
     ServerSettings,
     WaitingServer,
+    accepts,
     new_ticket,
+    stop,
 )
 from evsd.attach.states import ATTACHMENT_STATES, SERVING, AttachmentEvent, AttachmentStatus
 from evsd.attach.watcher import Watcher
@@ -40,23 +40,29 @@ from evsd.errors import (
 )
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
-from evsd.kms.context import encryption_context
+from evsd.kms.context import encryption_context, service_call
 from evsd.kms.crypto import ticket_digest
 from evsd.pools.file import FilePool
+from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.store.database import Database, utcnow
-from evsd.store.tables import Attachment, Volume
+from evsd.store.tables import Attachment, Project, Volume
 from evsd.store.transitions import advance
+from evsd.volumes.service import GIB
 from evsd.volumes.service import find as find_volume
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent
 from nbd_plugin import luks2
 
 SOCKET_NAME_LENGTH = 12
 
-# A server that dies is started again, the later the oftener it died in this window.
-RESTART_WINDOW_S, LONGEST_PAUSE_S = 300.0, 30.0
 # States in which a server may be started: for the first time, or again.
-STARTABLE = SERVING | {AttachmentStatus.STARTING}
+STARTABLE = SERVING | {AttachmentStatus.STARTING, AttachmentStatus.INTERNAL}
+# States in which only evsd's end can have left one.
+UNFINISHED = {
+    AttachmentStatus.STARTING,
+    AttachmentStatus.DETACHING,
+    AttachmentStatus.INTERNAL,
+}
 
 log = structlog.get_logger()
 
@@ -79,9 +85,19 @@ class AttachmentService(Resource):
     ) -> None:
         self._database, self._keys, self._pool = database, keys, pool
         self._directory = directory
-        self._watcher = Watcher(self._server_ended)
-        self._restarts: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._stopping = threading.Event()
+        self._restarts = Retries(
+            self._lacks_server,
+            self._start_server,
+            begins="server died, it is started again",
+            fails="server did not start",
+        )
+        self._endings = Retries(
+            self._is_detaching,
+            self._try_to_end,
+            begins="server could not be ended, that is tried again",
+            fails="server can't be ended",
+        )
+        self._watcher = Watcher(lambda attachment_id, _: self._restarts.begin(attachment_id))
 
     def start(self) -> None:
         """Watch servers, those of the last run of evsd among them."""
@@ -90,7 +106,8 @@ class AttachmentService(Resource):
 
     def close(self) -> None:
         """Stop watching; the servers go on, the next run of evsd adopts them."""
-        self._stopping.set()
+        self._restarts.close()
+        self._endings.close()
         self._watcher.close()
 
     def socket_path(self, attachment_id: str) -> Path:
@@ -128,7 +145,7 @@ class AttachmentService(Resource):
         try:
             return self.serve(call, attachment.id, wanted.connector)
         except Exception:
-            self._end(attachment.id)
+            self._undo(attachment.id)
             raise
 
     def serve(self, call: Call, attachment_id: str, connector: dict[str, Any]) -> Attachment:
@@ -138,7 +155,14 @@ class AttachmentService(Resource):
             volume = session.get_one(Volume, attachment.volume_id)
         if attachment.status in SERVING:
             return self._note_connector(attachment_id, connector)
-        self._check_key(call, volume, self._header(volume))
+        header = self._header(volume)
+        if header.settled < header.size:  # what would be written behind that may be thrown away
+            raise AttachFailed(
+                name=volume.name,
+                reason="its file is being extended, and its record does not know; "
+                f"evsctl extend {volume.name} --size {header.size // GIB}G finishes that",
+            )
+        self._check_key(call, volume, header)
         with self._database.transaction() as session:
             attachment = find(session, call.project_id, attachment_id)
             event = AttachmentEvent.SERVE
@@ -150,14 +174,14 @@ class AttachmentService(Resource):
             return self._serve(attachment_id)
         except ServerFailed as error:
             log.error("server did not start", attachment=attachment_id, reason=str(error))
-            self._end(attachment_id)
+            self._undo(attachment_id)
             raise AttachFailed(name=volume.name, reason=error) from error
         except Exception:
-            self._end(attachment_id)
+            self._undo(attachment_id)
             raise
 
     def _serve(self, attachment_id: str) -> Attachment:
-        process = self._start_server(attachment_id, replaces=None)
+        self._start_server(attachment_id)
         with self._database.transaction() as session:
             attachment = session.get(Attachment, attachment_id)
             event, now = AttachmentEvent.SERVED, utcnow()
@@ -165,8 +189,7 @@ class AttachmentService(Resource):
                 session, attachment, ATTACHMENT_STATES, event, attached_at=now
             ):
                 raise ServerFailed("it was detached meanwhile")
-        if not process.running:  # its end was not dealt with while the record said `starting`
-            self._server_ended(attachment_id, process)
+        self._restarts.begin(attachment_id)  # it may have died while the record said `starting`
         return attachment
 
     def _note_connector(self, attachment_id: str, connector: dict[str, Any]) -> Attachment:
@@ -190,13 +213,10 @@ class AttachmentService(Resource):
         """End the server, when it has flushed, and make the volume available.
 
         Of two callers the second waits for the first. Raises `DetachFailed` if the server can't be
-        ended; the volume then stays `detaching`, and detaching can be tried again.
+        ended; the volume is then `detaching` until it can, without another call.
         """
         self.show(call.project_id, attachment_id)
-        try:
-            self._end(attachment_id)
-        except ServerFailed as error:
-            raise DetachFailed(name=attachment_id, reason=error) from error
+        self._end_or_refuse(attachment_id)
 
     def show(self, project_id: str, attachment_id: str) -> Attachment:
         """One attachment; raises `AttachmentNotFound`, for a foreign project's too."""
@@ -205,11 +225,54 @@ class AttachmentService(Resource):
 
     def list_all(self, project_id: str, volume_id: str | None = None) -> list[Attachment]:
         """A project's attachments, oldest first; those of one volume if asked."""
-        query = select(Attachment).where(Attachment.project_id == project_id)
+        query = select(Attachment).where(
+            Attachment.project_id == project_id, Attachment.status != AttachmentStatus.INTERNAL
+        )
         if volume_id is not None:
             query = query.where(Attachment.volume_id == volume_id)
         with self._database.reading() as session:
             return list(session.scalars(query.order_by(Attachment.created_at)))
+
+    @contextmanager
+    def own_use(self, volume_id: str) -> Iterator[Path]:
+        """Serve a volume to evsd itself, on the socket this gives, until the block ends.
+
+        For volumes in a state in which nobody can attach them; it leaves that state as it is.
+        Raises `NotDelegated`, `VolumeKeyNotEnabled`, `AttachFailed`; `DetachFailed` where the
+        server can't be ended, see `end_own_use`.
+        """
+        self.end_own_use(volume_id)
+        with self._database.transaction() as session:
+            volume = session.get_one(Volume, volume_id)
+            attachment = _own(volume)
+            session.add(attachment)
+        try:
+            self._check_key(self._own_call(volume), volume, self._header(volume))
+            self._start_server(attachment.id)
+            yield self.socket_path(attachment.id)
+        except ServerFailed as error:
+            self._undo(attachment.id)
+            raise AttachFailed(name=volume.name, reason=error) from error
+        except BaseException:  # what went wrong first is what the caller must hear
+            self._undo(attachment.id)
+            raise
+        self.end_own_use(volume_id)
+
+    def end_own_use(self, volume_id: str) -> None:
+        """End what evsd still serves to itself, as where it can't be ended yet.
+
+        For volumes that nobody can have attached. Raises `DetachFailed` where the server still
+        can't be ended: it has the volume's file, and may write to it yet.
+        """
+        with self._database.reading() as session:
+            left = session.scalar(select(Attachment).where(Attachment.volume_id == volume_id))
+        if left is not None:
+            self._end_or_refuse(left.id)
+
+    def _own_call(self, volume: Volume) -> Call:
+        with self._database.reading() as session:
+            project = session.get_one(Project, volume.project_id)
+        return service_call(volume, project, "evsd", volume.id)
 
     # --- servers -------------------------------------------------------------------------------
 
@@ -240,12 +303,16 @@ class AttachmentService(Resource):
                 reason=f"volume {volume.name} can't be attached: {error.text}"
             ) from error
 
-    def _start_server(self, attachment_id: str, replaces: ServerProcess | None) -> ServerProcess:
-        """Start the server that follows `replaces`; raises `ServerFailed`."""
+    def _start_server(self, attachment_id: str) -> None:
+        """Start the first server, or the next where the one on record has ended.
+
+        Raises `ServerFailed`; the record may then name a process that was ended again.
+        """
         with self._database.reading() as session:
             attachment = session.get(Attachment, attachment_id)
-        if attachment is None:
+        if attachment is None or attachment.status not in STARTABLE:
             raise ServerFailed("it was detached meanwhile")
+        before = attachment.server
         settings = ServerSettings(
             attachment_id=attachment.id,
             volume_file=self._pool.path(attachment.volume_id),
@@ -256,67 +323,69 @@ class AttachmentService(Resource):
         )
         ticket = new_ticket()
         with WaitingServer(settings) as server:
-            self._record_server(attachment_id, replaces, server.process, ticket)
-            server.release(ticket)
+            self._record_server(attachment_id, before, server.process, ticket)
             self._watcher.watch(attachment_id, server.process)
+            server.release(ticket)
             server.await_ready()
         log.info("server started", attachment=attachment_id, pid=server.process.pid)
-        return server.process
 
     def _record_server(
         self,
         attachment_id: str,
-        replaces: ServerProcess | None,
-        process: ServerProcess,
+        before: Process | None,
+        process: Process,
         ticket: str,
     ) -> None:
-        """Note the process, unless the attachment was ended or got another server meanwhile."""
+        """Note the process, unless the attachment was ended or got another server meanwhile.
+
+        The socket belongs to whoever is on record.
+        """
         with self._database.transaction() as session:
             record = session.get(Attachment, attachment_id)
-            if record is None or record.status not in STARTABLE or _process(record) != replaces:
+            if record is None or record.status not in STARTABLE or record.server != before:
                 raise ServerFailed("it was detached meanwhile, or has another server")
-            record.server_pid, record.server_start = process.pid, process.started
+            record.server = process
             record.ticket_sha256 = ticket_digest(ticket)
 
-    def _server_ended(self, attachment_id: str, process: ServerProcess) -> None:
-        """Start a server again that nobody asked to end, on a thread of its own."""
-        if self._should_run(attachment_id, process):
-            log.error("server died", attachment=attachment_id, pid=process.pid)
-            arguments = (attachment_id, process)
-            threading.Thread(target=self._restart, args=arguments, daemon=True).start()
-
-    def _restart(self, attachment_id: str, process: ServerProcess) -> None:
-        """Try until it runs or is not wanted any more, with growing pauses."""
-        for pause in self._pauses(attachment_id):
-            if self._stopping.wait(pause) or not self._should_run(attachment_id, process):
-                return
-            try:
-                self._start_server(attachment_id, replaces=process)
-            except ServerFailed as error:
-                log.error("server did not start", attachment=attachment_id, reason=str(error))
-            except Exception:
-                log.exception("server did not start", attachment=attachment_id)
-            else:
-                return
-
-    def _pauses(self, attachment_id: str) -> Iterator[float]:
-        """Nothing before the first restart, more the more there were in the last minutes."""
-        while True:
-            now, times = time.monotonic(), self._restarts[attachment_id]
-            while times and times[0] < now - RESTART_WINDOW_S:
-                times.popleft()
-            pause = min(LONGEST_PAUSE_S, 0.1 * 2 ** len(times)) if times else 0
-            times.append(now)
-            yield pause
-
-    def _should_run(self, attachment_id: str, process: ServerProcess) -> bool:
-        """Whether the attachment is to be served and this is its last process."""
+    def _lacks_server(self, attachment_id: str) -> bool:
+        """Whether the attachment is to be served and its last process has ended."""
         with self._database.reading() as session:
             record = session.get(Attachment, attachment_id)
-        return record is not None and record.status in SERVING and _process(record) == process
+        if record is None or record.status not in SERVING:
+            return False
+        return record.server is None or not record.server.running
+
+    def _undo(self, attachment_id: str) -> None:
+        """End what failed; where that can't be done yet, when it can."""
+        try:
+            self._end(attachment_id)
+        except ServerFailed as error:
+            log.error("server can't be ended", attachment=attachment_id, reason=str(error))
+
+    def _end_or_refuse(self, attachment_id: str) -> None:
+        try:
+            self._end(attachment_id)
+        except ServerFailed as error:
+            raise DetachFailed(name=attachment_id, reason=error) from error
+
+    def _is_detaching(self, attachment_id: str) -> bool:
+        with self._database.reading() as session:
+            record = session.get(Attachment, attachment_id)
+        return record is not None and record.status == AttachmentStatus.DETACHING
 
     def _end(self, attachment_id: str) -> None:
-        """Stop the server and forget the attachment; nothing happens where that was done already.
+        """Stop the server and forget the attachment; raises `ServerFailed` where it can't be yet.
+
+        What has failed once is done as soon as it can be, whoever asked for it.
+        """
+        try:
+            self._try_to_end(attachment_id)
+        except Exception:
+            self._endings.begin(attachment_id)
+            raise
+
+    def _try_to_end(self, attachment_id: str) -> None:
+        """Do it once; nothing happens where it was done already.
 
         The status says `detaching`, and the ticket is void, before the process is looked up: no
         server can be started or get a key after that.
@@ -329,12 +398,13 @@ class AttachmentService(Resource):
             event = AttachmentEvent.DETACH
             advance(session, attachment, ATTACHMENT_STATES, event, ticket_sha256=None)
             advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
-            process = _process(attachment)
-        if process is not None:
-            process.stop()
+            server = attachment.server
+        if server is not None:
+            stop(server)
         self.socket_path(attachment_id).unlink(missing_ok=True)
         self._log_path(attachment_id).unlink(missing_ok=True)
-        self._restarts.pop(attachment_id, None)
+        self._restarts.forget(attachment_id)
+        self._endings.forget(attachment_id)
         with self._database.transaction() as session:
             record = session.get(Attachment, attachment_id)
             if record is not None:
@@ -351,15 +421,25 @@ class AttachmentService(Resource):
             except Exception:
                 # One that is stuck must not keep evsd from serving all others.
                 log.exception("not recovered", attachment=attachment.id)
+        self._name_strangers({self.socket_path(attachment.id) for attachment in attachments})
+
+    def _name_strangers(self, known: set[Path]) -> None:
+        """Say which servers run that no record knows, as after a database was restored."""
+        for path in sorted(set(self._directory.glob("*.sock")) - known):
+            if accepts(path):
+                log.warning(
+                    "a server that no attachment knows",
+                    socket=str(path),
+                    remedy="when its client is gone, end its nbdkit",
+                )
 
     def _recover_one(self, attachment: Attachment) -> None:
-        process = _process(attachment)
-        if attachment.status in (AttachmentStatus.STARTING, AttachmentStatus.DETACHING):
+        if attachment.status in UNFINISHED:
             log.warning("unfinished", attachment=attachment.id, status=attachment.status)
             self._end(attachment.id)
-        elif attachment.status in SERVING and process is not None:
+        elif attachment.status in SERVING and attachment.server is not None:
             # A process that has ended is reported by the watcher at once.
-            self._watcher.watch(attachment.id, process)
+            self._watcher.watch(attachment.id, attachment.server)
 
     def _log_path(self, attachment_id: str) -> Path:
         return self._directory / f"{attachment_id}.log"
@@ -368,12 +448,22 @@ class AttachmentService(Resource):
 def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
     """The attachment's record in this session; a foreign one looks like a missing one."""
     attachment = session.get(Attachment, attachment_id)
-    if attachment is None or attachment.project_id != project_id:
+    if (
+        attachment is None
+        or attachment.project_id != project_id
+        or attachment.status == AttachmentStatus.INTERNAL
+    ):
         raise AttachmentNotFound(name=attachment_id)
     return attachment
 
 
-def _process(attachment: Attachment) -> ServerProcess | None:
-    if attachment.server_pid is None or attachment.server_start is None:
-        return None
-    return ServerProcess(attachment.server_pid, attachment.server_start)
+def _own(volume: Volume) -> Attachment:
+    return Attachment(
+        id=str(uuid.uuid4()),
+        project_id=volume.project_id,
+        volume_id=volume.id,
+        status=AttachmentStatus.INTERNAL,
+        mode="rw",
+        connector={},
+        created_at=utcnow(),
+    )

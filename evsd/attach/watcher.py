@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from evsd.attach.server import ServerProcess
-from evsd.processes import start_time
+from evsd.processes import Process
 from evsd.resource import Resource
 
 log = structlog.get_logger()
@@ -23,7 +22,7 @@ class Watcher(Resource):
     `on_exit(attachment_id, process)` is called on that thread, once for each process that ends.
     """
 
-    def __init__(self, on_exit: Callable[[str, ServerProcess], None]) -> None:
+    def __init__(self, on_exit: Callable[[str, Process], None]) -> None:
         self._on_exit = on_exit
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
@@ -46,14 +45,14 @@ class Watcher(Resource):
         os.close(self._wake_writer)
         self._selector.close()
 
-    def watch(self, attachment_id: str, process: ServerProcess) -> None:
+    def watch(self, attachment_id: str, process: Process) -> None:
         """Watch a running server; one that is gone already is reported at once."""
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
             self._on_exit(attachment_id, process)
             return
-        if start_time(process.pid) not in (process.started, None):  # the pid is another's by now
+        if Process.of(process.pid) not in (process, None):  # the pid is another's by now
             os.close(pidfd)
             self._on_exit(attachment_id, process)
             return
@@ -66,7 +65,7 @@ class Watcher(Resource):
                 if key.data is not None:
                     self._ended(int(key.fd), *key.data)
 
-    def _ended(self, pidfd: int, attachment_id: str, process: ServerProcess) -> None:
+    def _ended(self, pidfd: int, attachment_id: str, process: Process) -> None:
         with self._lock:
             self._selector.unregister(pidfd)
         with contextlib.suppress(ChildProcessError):  # one that the last evsd started

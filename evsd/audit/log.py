@@ -1,117 +1,266 @@
-"""A hash-chained, append-only log of JSON lines.
+"""Writing the audit log; `chain` says what it looks like.
 
-Each record holds the hash of the one before it and its own:
-``hash = SHA-256(canonical JSON of the other fields)``, the previous hash being one of them, so a
-record that is altered, removed or moved breaks the chain at its place. The file is flushed to disk
-before an answer leaves: no record, no key.
+A record is on disk before the answer it is about leaves: no record, no key.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evsd.audit.chain import (
+    DAMAGED,
+    START,
+    Head,
+    Record,
+    Unreadable,
+    head_path,
+    newest_first,
+    parse,
+    read_head,
+    record_hash,
+    segment_path,
+    segments,
+    signature,
+    spell_head,
+)
+from evsd.durable import sync
 from evsd.errors import KmsUnavailable
+from evsd.resource import Resource
 
-GENESIS = "0" * 64
-Record = dict[str, Any]
-
-
-class ChainBroken(Exception):
-    """The log was altered; the message says at which line and how."""
+SEGMENT_BYTES = 64 * 1024 * 1024
+NO_CALLER = ("key_id", "context", "domain_id", "project_id", "request_id")
+SigningKey = Callable[[], bytes | None]
 
 
-class AuditLog:
-    """The open log; one process writes it."""
+class AuditLog(Resource):
+    """The open log; one process writes it.
 
-    def __init__(self, path: Path) -> None:
+    Records are signed while `signing_key` gives a key, that is, once the token was there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+        signing_key: SigningKey = lambda: None,
+        mark: Head = START,
+    ) -> None:
+        """`mark` is how far the log had come by another's word; it may lag behind, not lead."""
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        # An evsd-keys that hangs may outlive its evsd: two writers would fork the chain.
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        self._broken = False
-        self._sequence, self._hash = self._resume()
+        self._segment_bytes, self._signing_key = segment_bytes, signing_key
+        self._pending: list[bytes] = []  # lines that wait for `sync`; the file holds none of them
+        with contextlib.ExitStack() as undo:
+            self._lock = _open(path.with_suffix(".lock"))
+            undo.callback(os.close, self._lock)
+            # An evsd-keys that hangs may outlive its evsd: two writers would fork the chain.
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._fd = _open(path)
+            undo.callback(lambda: os.close(self._fd))
+            self._size = self._cut_torn_line()
+            had_head = head_path(path).exists()
+            self._head_fd = _open(head_path(path))
+            undo.callback(os.close, self._head_fd)
+            self._head, damage = self._resume(had_head, mark)
+            self._synced_head = self._head
+            if damage:
+                self.note_damage(damage)
+            undo.pop_all()
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Close the files; everything was written."""
+        for fd in (self._fd, self._head_fd, self._lock):
+            os.close(fd)
 
-    def append(self, **fields: Any) -> None:
-        """Write one record and wait for the disk; raises `KmsUnavailable` if that fails."""
+    @property
+    def head(self) -> Head:
+        """Where the chain ends now."""
+        return self._head
+
+    @property
+    def synced_head(self) -> Head:
+        """Where the chain on disk ends."""
+        return self._synced_head
+
+    @property
+    def settled(self) -> bool:
+        """Whether every record is on disk."""
+        return not self._pending
+
+    def append(self, *, durable: bool = True, **fields: Any) -> None:
+        """Write one record and wait for the disk; raises `KmsUnavailable` if that fails.
+
+        One that is not `durable` waits for the next sync, before which no answer may leave.
+        """
+        self._append(fields, self._signing_key(), durable=durable)
+
+    def sync(self) -> None:
+        """Put all records on disk; if that fails, those that waited are forgotten and it raises."""
+        if not self._pending:
+            return
+        lines, self._pending = b"".join(self._pending), []
+        try:
+            self._write(lines)
+        except OSError as error:
+            self._head = self._synced_head
+            raise KmsUnavailable(reason=f"the audit log can't be written: {error}") from error
+        self._synced_head = self._head
+        self._write_head()
+
+    def append_signed(self, **fields: Any) -> None:
+        """The same for a record that is worth nothing unsigned: fails while the key isn't there."""
+        key = self._signing_key()
+        if key is None:
+            raise KmsUnavailable(reason="the audit record can't be signed without the token")
+        self._append(fields, key, durable=True)
+
+    def _append(self, fields: dict[str, Any], key: bytes | None, *, durable: bool) -> None:
+        if not (_is_at(self._fd, self.path) and _is_at(self._head_fd, head_path(self.path))):
+            self._reopen()
         record: Record = {
-            "sequence": self._sequence + 1,
+            "sequence": self._head.sequence + 1,
             "time": datetime.now(UTC).isoformat(timespec="microseconds"),
             **fields,
-            "previous": self._hash,
+            "signed": key is not None,
+            "previous": self._head.hash,
         }
-        record["hash"] = _hash(record)
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        if self._broken:
-            raise KmsUnavailable(reason="the audit log ends in a torn record")
-        size = os.fstat(self._fd).st_size
+        record["hash"] = record_hash(record)
+        if key is not None:
+            record["signature"] = signature(key, record["hash"])
+        self._pending.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self._head = Head(record["sequence"], record["hash"])
+        if durable:
+            self.sync()
+
+    def _reopen(self) -> None:
+        """Go on in the files that somebody has put in place of ours, and say so there.
+
+        The chain goes on where it was, so that what they lack is found missing.
+        """
         try:
-            if os.write(self._fd, line) != len(line):
+            log, head = _open(self.path), _open(head_path(self.path))
+        except OSError as error:
+            raise KmsUnavailable(reason=f"the audit log is gone: {error}") from error
+        os.close(self._fd)
+        os.close(self._head_fd)
+        self._fd, self._head_fd, self._size = log, head, os.fstat(log).st_size
+        self.note_damage("audit.log or audit.head was replaced while it was in use")
+
+    def note_damage(self, reason: str) -> None:
+        """Say in the log itself that something of it was lost, so that it is never forgotten."""
+        nobody: dict[str, Any] = dict.fromkeys(NO_CALLER, "")
+        self.append(action=DAMAGED, principal="evsd", source="evsd", result=reason, **nobody)
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def _write(self, lines: bytes) -> None:
+        if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut
+            os.ftruncate(self._fd, self._size)
+        if self._size and self._size + len(lines) > self._segment_bytes:
+            self._rotate()
+        try:
+            if os.write(self._fd, lines) != len(lines):
                 raise OSError("short write")
             os.fdatasync(self._fd)
-        except OSError as error:
-            self._cut(size)
-            raise KmsUnavailable(reason=f"the audit log can't be written: {error}") from error
-        self._sequence, self._hash = record["sequence"], record["hash"]
-
-    def _cut(self, size: int) -> None:
-        """Take a torn line back, which would end the chain for every record after it."""
-        try:
-            os.ftruncate(self._fd, size)
         except OSError:
-            self._broken = True
+            # A torn line would end the chain for every record after it.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(lines)
 
-    def _resume(self) -> tuple[int, str]:
-        """Where the chain stands; a line torn by a crash never released a key and is cut off."""
-        last, end = None, 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    last, end = line, end + len(line)
-        if end < os.fstat(self._fd).st_size:
+    def _rotate(self) -> None:
+        """Begin a new file; the chain goes on in it. A crash in here leaves no active file."""
+        if self.path.exists():
+            self.path.rename(segment_path(self.path, _first_sequence(self.path)))
+        fresh = _open(self.path)
+        try:
+            sync(self.path.parent)
+        except OSError:
+            os.close(fresh)
+            raise
+        os.close(self._fd)
+        self._fd, self._size = fresh, 0
+
+    def _write_head(self) -> None:
+        """Repeat the head, which may lag behind the log but never leads: it is written after it.
+
+        Not synced: after a power cut it lags by what the kernel had not written yet.
+        """
+        with contextlib.suppress(OSError):  # the record is safe, and `verify` says what the head is
+            os.pwrite(self._head_fd, spell_head(self._head, self._signing_key()), 0)
+
+    # --- opening -------------------------------------------------------------------------------
+
+    def _cut_torn_line(self) -> int:
+        """Cut off a line torn by a crash, which never released a key; returns the size."""
+        content = self.path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
             os.ftruncate(self._fd, end)
-        if last is None:
-            return 0, GENESIS
-        record = json.loads(last)
-        return record["sequence"], record["hash"]
+        return end
+
+    def _resume(self, had_head: bool, mark: Head) -> tuple[Head, str]:
+        """Where the chain goes on, and what is wrong with what there is of it."""
+        head, damage = self._resume_after_head(had_head)
+        if mark.sequence > head.sequence:
+            # Going on behind the mark leaves the gap in the chain for ever.
+            what = "the whole log is" if head == START else "the end of the log is"
+            missing = f"records {head.sequence + 1} to {mark.sequence}"
+            return mark, f"{what} missing, {missing}: the database knows of them"
+        if damage or mark == START:
+            return head, damage
+        marked = next(newest_first(self.path, mark.sequence + 1), None)
+        same = marked is not None and _head_of(marked) == mark
+        return head, "" if same else f"record {mark.sequence} is not the one the database knows"
+
+    def _resume_after_head(self, had_head: bool) -> tuple[Head, str]:
+        repeated = read_head(self.path)
+        records = newest_first(self.path)
+        last = next(records, None)
+        if repeated is None:
+            if last is None:
+                return START, "audit.head can't be read" if had_head else ""
+            return _head_of(last), "audit.head is missing, or can't be read"
+        head, _ = repeated
+        if last is None or last["sequence"] < head.sequence:
+            # Going on behind the head leaves the gap in the chain for ever.
+            first = (last["sequence"] if last else 0) + 1
+            return head, f"records {first} to {head.sequence} are missing"
+        record: Record | None = last
+        while record is not None and record["sequence"] > head.sequence:
+            record = next(records, None)
+        same = head == START if record is None else _head_of(record) == head
+        return _head_of(last), "" if same else f"record {head.sequence} is not the one written"
 
 
-def verify(path: Path) -> int:
-    """Check the whole chain; returns the number of records, raises `ChainBroken`."""
-    previous, count = GENESIS, 0
-    for count, record in enumerate(read(path), 1):
-        if record.get("sequence") != count or record.get("previous") != previous:
-            raise ChainBroken(f"record {count} does not follow the one before it")
-        if record.get("hash") != _hash(record):
-            raise ChainBroken(f"record {count} was altered")
-        previous = record["hash"]
-    return count
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
-def read(path: Path) -> Iterator[Record]:
-    """The records in order."""
+def _head_of(record: Record) -> Head:
+    return Head(record["sequence"], str(record.get("hash")))
+
+
+def _first_sequence(path: Path) -> int:
+    """The number of the first record of the active file; after the rotated ones if it is bad."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ChainBroken(f"record {number} can't be read") from error
-            if not isinstance(record, dict):
-                raise ChainBroken(f"record {number} is not a record")
-            yield record
+        try:
+            return int(parse(file.readline())["sequence"])
+        except Unreadable:
+            return max(segments(path), default=0) + 1
 
 
-def _hash(record: Record) -> str:
-    fields = {k: v for k, v in record.items() if k != "hash"}
-    spelled = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(spelled).hexdigest()
+def _open(path: Path) -> int:
+    # O_APPEND is refused by pwrite, which Linux then appends: the head is not opened with it.
+    append = 0 if path.suffix == ".head" else os.O_APPEND
+    return os.open(path, os.O_RDWR | os.O_CREAT | append | os.O_CLOEXEC, 0o600)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from evsd import connector
-from evsd.cli.client import Api
+from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.interrupts import answered, no_more_interrupts, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
 
 
@@ -41,32 +43,68 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
     if transport == "auto":
         transport = connector.best_transport() or "uri"
     host = _this_host(transport, "")
+    with _undone_on_failure(api, volume, host):
+        answer = _attach(api, volume, host, read_only=read_only)
+        no_more_interrupts()
+    made = answer["attachment"]
+    session.show(
+        answer, lambda: made["connector"]["mountpoint"] or made["connection_info"]["data"]["uri"]
+    )
+
+
+@contextmanager
+def attached(api: Api, volume: Object, *, read_only: bool) -> Iterator[str]:
+    """Attach a volume without a device, for the block; gives its NBD URI."""
+    host = _this_host("uri", "")
+    with _undone_on_failure(api, volume, host):
+        answer = _attach(api, volume, host, read_only=read_only)["attachment"]
+        yield answer["connection_info"]["data"]["uri"]
+        with uninterrupted():
+            api.attachment("DELETE", answer["id"])
+
+
+def socket_of(uri: str) -> Path:
+    """The unix socket in an NBD URI of evsd's."""
+    return Path(uri.partition("?socket=")[2])
+
+
+def _attach(api: Api, volume: Object, host: Object, *, read_only: bool) -> Object:
     mode = "ro" if read_only else "rw"
     wanted = {"volume_uuid": volume["id"], "connector": host, "mode": mode}
-    try:
+    with answered():
         attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
-        device = _connect(transport, attachment, read_only=read_only)
-        update = {"attachment": {"connector": {**host, "mountpoint": device}}}
-        api.attachment("PUT", attachment["id"], update)
-        api.attachment("POST", f"{attachment['id']}/action", {"os-complete": None})
-        answer = api.attachment("GET", attachment["id"])
-        _no_more_interrupts()  # done: what is left is to say so
-    except BaseException:  # Ctrl-C too, at any moment: no half-made attachment is left behind
-        _take_back(api, volume["name"], host["initiator"])
+    device = _connect(host["transport"], attachment, read_only=read_only)
+    update = {"attachment": {"connector": {**host, "mountpoint": device}}}
+    api.attachment("PUT", attachment["id"], update)
+    api.attachment("POST", f"{attachment['id']}/action", {"os-complete": None})
+    return api.attachment("GET", attachment["id"])
+
+
+@contextmanager
+def _undone_on_failure(api: Api, volume: Object, host: Object) -> Iterator[None]:
+    """No half-made attachment is left behind, by Ctrl-C at any moment neither."""
+    try:
+        yield
+    except BaseException:
+        with uninterrupted():
+            _take_back(api, volume["name"], host["initiator"])
         raise
-    uri = answer["attachment"]["connection_info"]["data"]["uri"]
-    session.show(answer, lambda: device or str(uri))
 
 
 @click.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Also when another host has the device.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also when another host has the device, or when what was written last can't be flushed: "
+    "it is lost then.",
+)
 @output_option
 @pass_session
 def detach(session: Session, name: str, force: bool) -> None:
     """Detach a volume.
 
-    Refused while its device is mounted or open.
+    Refused while its device is mounted or open, or can't be flushed.
     """
     api = session.api
     volume = api.volume(name)["volume"]
@@ -80,29 +118,23 @@ def detach(session: Session, name: str, force: bool) -> None:
             f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
             "or say --force if that host is gone"
         )
-    lost = _disconnect(attachment["attachment_id"])
+    lost = _disconnect(attachment["attachment_id"], force=force)
     answer = api.attachment("DELETE", attachment["attachment_id"])
     session.show(answer, lambda: f"volume {volume['name']} is detached")
     if lost:
-        raise Refused(
-            "", f"{lost}; what was written last may be lost", "check the filesystem before use"
-        )
+        click.echo(f"Warning: {lost}; what was written after the last sync is lost", err=True)
+        click.echo("  check the filesystem before use", err=True)
 
 
 COMMANDS = (attach, detach)
 
 
-def _no_more_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _take_back(api: Api, name: str, initiator: str) -> None:
     """Undo an attach, also one whose answer never came: it is known by its initiator."""
-    _no_more_interrupts()
     try:
         for attachment in api.attachment("GET")["attachments"]:
             if attachment["connector"].get("initiator") == initiator:
-                _disconnect(attachment["id"])
+                _disconnect(attachment["id"], force=True)  # nobody was told of the device
                 api.attachment("DELETE", attachment["id"])
     except Refused as error:
         click.echo(f"Warning: the attach could not be undone: {error.message}", err=True)
@@ -121,11 +153,6 @@ def _this_host(transport: str, device: str) -> dict[str, Any]:
     }
 
 
-def _identifier(attachment_id: str) -> str:
-    """How the device of an attachment is recognised on this host."""
-    return f"evsd-{attachment_id}"
-
-
 def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> str:
     if transport == "uri":
         return ""
@@ -134,7 +161,7 @@ def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> 
         device = connector.connect(
             "kernel" if transport == "kernel" else "fuse",
             path,
-            _identifier(attachment["id"]),
+            connector.identifier_of(attachment["id"]),
             read_only=read_only,
         )
     except connector.ConnectorError as error:
@@ -142,14 +169,14 @@ def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> 
     return str(device.path)
 
 
-def _disconnect(attachment_id: str) -> str | None:
-    """Take this host's device away, if it has one; returns why data may be lost."""
-    identifier = _identifier(attachment_id)
+def _disconnect(attachment_id: str, *, force: bool) -> str | None:
+    """Take this host's device away, if it has one; returns why data is lost by `force`."""
+    identifier = connector.identifier_of(attachment_id)
     try:
         # Who may make no devices has none; root also clears what is left of half a device.
         if os.geteuid() != 0 and connector.find(identifier) is None:
             return None
-        return connector.disconnect(identifier)
+        return connector.disconnect(identifier, force=force)
     except connector.ConnectorError as error:
         raise _refused(error) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,10 @@ class Api:
             )
         elif endpoint.startswith(("http://", "https://")):
             self._http = httpx.Client(
-                base_url=endpoint, timeout=TIMEOUT_S, auth=AccessKeyAuth.from_environment()
+                base_url=endpoint,
+                timeout=TIMEOUT_S,
+                auth=AccessKeyAuth.from_environment(),
+                verify=_authorities(),
             )
         else:
             raise UsageProblem(
@@ -80,20 +85,51 @@ class Api:
             )
         return str(projects[0]["id"])
 
+    # --- identity ------------------------------------------------------------------------------
+
+    def identity(self, plural: str, reference: str, path: str = "") -> Object:
+        """The user, group, project or agency that `reference`, an id or a name, names."""
+        listed = self.request("GET", path or f"/v3/{plural}")[plural]
+        for field in ("id", "name"):
+            for record in listed:
+                if record[field] == reference:
+                    found: Object = record
+                    return found
+        kind = {"agencies": "agency"}.get(plural, plural.removesuffix("s"))
+        raise Refused(
+            "IAM.0004", f"{kind} {reference} does not exist", f"`evsctl {kind} list` shows them"
+        )
+
+    @cached_property
+    def domain_id(self) -> str:
+        """The id of the caller's domain."""
+        return str(self.request("GET", "/v3/auth/domains")["domains"][0]["id"])
+
+    @property
+    def project_name(self) -> str:
+        """The name of the project that is worked in."""
+        return self._project_name
+
+    def for_project(self, project_id: str) -> Api:
+        """The same server, and another project of the caller's."""
+        projects = self.request("GET", "/v3/projects")["projects"]
+        name = next(project["name"] for project in projects if project["id"] == project_id)
+        return Api(self._endpoint, name)
+
     # --- keys ----------------------------------------------------------------------------------
 
     def kms(self, operation: str, **body: Any) -> Object:
         """One KMS operation."""
         return self.request("POST", f"/v1.0/{{project}}/kms/{operation}", body)
 
-    def list_keys(self) -> list[Object]:
+    def list_keys(self, **filters: str) -> list[Object]:
         """All keys of the project."""
-        return [key for page in self._key_pages() for key in page["key_details"]]
+        return [key for page in self._key_pages(filters) for key in page["key_details"]]
 
-    def _key_pages(self) -> Iterator[Object]:
+    def _key_pages(self, filters: dict[str, str]) -> Iterator[Object]:
         marker, more = "0", True
         while more:
-            page = self.kms("list-keys", limit="1000", marker=marker, key_spec="ALL")
+            page = self.kms("list-keys", limit="1000", marker=marker, key_spec="ALL", **filters)
             yield page
             marker, more = page["next_marker"], page["truncated"] == "true"
 
@@ -134,10 +170,18 @@ class Api:
             "EVS.5404", f"volume {name} does not exist", "`evsctl list` shows the volumes"
         )
 
-    def job(self, job_id: str) -> Object:
-        """Wait for a job; raises `Refused` if it failed."""
+    def delete_volume(self, volume_id: str) -> Object:
+        """Delete a volume, or cancel its creation, and wait until it is gone."""
+        started = self.request("DELETE", f"/v2/{{project}}/cloudvolumes/{volume_id}")
+        self.job(started["job_id"])
+        return started
+
+    def job(self, job_id: str, progress: Callable[[int], None] | None = None) -> Object:
+        """Wait for a job, and say how many percent are done; raises `Refused` if it failed."""
         while True:
             job = self.request("GET", f"/v1/{{project}}/jobs/{job_id}")
+            if progress is not None:
+                progress(job["progress"])
             if job["status"] == "FAIL":
                 raise Refused(job["error_code"], job["fail_reason"], "")
             if job["status"] == "SUCCESS":
@@ -157,6 +201,47 @@ class Api:
         """The NBD URI of an attachment, empty while it is only reserved."""
         shown = self.attachment("GET", attachment_id)["attachment"]
         return str(shown["connection_info"].get("data", {}).get("uri", ""))
+
+    # --- audit ---------------------------------------------------------------------------------
+
+    def audit_records(self, query: Mapping[str, str], limit: int) -> Object:
+        """Up to `limit` records of the audit log, as one response."""
+        answer = self._audit_page(query, limit, {})
+        while answer["next_marker"] and len(answer["records"]) < limit:
+            more = self._audit_page(
+                query, limit - len(answer["records"]), {"marker": answer["next_marker"]}
+            )
+            answer["records"] += more["records"]
+            answer["next_marker"] = more["next_marker"]
+        return answer
+
+    def _audit_page(
+        self, query: Mapping[str, str], limit: int, marker: Mapping[str, str]
+    ) -> Object:
+        whole = {**query, "limit": str(min(limit, 1000)), **marker}
+        return self.request("GET", "/v1/audit/records", query=whole)
+
+    def audit_verification(self, progress: Callable[[int], None]) -> Object:
+        """All pages of the verification of the audit log, as one response."""
+        path = "/v1/audit/verification"
+        answer = self.request("GET", path)
+        while answer["next_marker"]:
+            progress(answer["records"])
+            page = self.request("GET", path, query={"marker": answer["next_marker"]})
+            for counter in ("records", "signed", "findings"):
+                page[counter] = answer[counter] + page[counter]
+            page["signatures_checked"] &= answer["signatures_checked"]
+            answer = page
+        return answer
+
+
+def _authorities() -> ssl.SSLContext:
+    """Who may vouch for the server: the file EVSD_CA, SSL_CERT_FILE, or the system's."""
+    authorities = os.environ.get("EVSD_CA")
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise UsageProblem(f"EVSD_CA {authorities}: {error}") from error
 
 
 def _is_uuid(text: str) -> bool:

@@ -13,6 +13,7 @@ class Refused(click.ClickException):
     exit_code = 1
 
     def __init__(self, code: str, message: str, remedy: str) -> None:
+        self.code = code
         head = f"{code}: {message}" if code else message
         super().__init__(f"{head}\n  {remedy}" if remedy else head)
 

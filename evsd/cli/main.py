@@ -8,7 +8,19 @@ import os
 import click
 
 import evsd
-from evsd.cli import access_keys, attachments, delegation, keys, volumes
+from evsd.cli import (
+    access_keys,
+    agencies,
+    attachments,
+    audit,
+    delegation,
+    domains,
+    hsm,
+    keys,
+    transfer,
+    users,
+    volumes,
+)
 from evsd.cli.output import Session, output_option
 
 
@@ -31,9 +43,26 @@ def main(context: click.Context, endpoint: str | None, project: str) -> None:
     context.obj = Session(endpoint, project)
 
 
-GROUPS = (keys.key, delegation.delegation, access_keys.access_key)
+GROUPS = (
+    keys.key,
+    delegation.delegation,
+    agencies.agency,
+    access_keys.access_key,
+    audit.audit,
+    hsm.hsm,
+    users.user,
+    users.group,
+    domains.role,
+    domains.project,
+    domains.domain,
+)
 
-for command in (*volumes.COMMANDS, *attachments.COMMANDS, *GROUPS):
+for command in (
+    *volumes.COMMANDS,
+    *attachments.COMMANDS,
+    *transfer.COMMANDS,
+    *GROUPS,
+):
     main.add_command(command)
 
 

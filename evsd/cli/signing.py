@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Generator
-from datetime import UTC, datetime
 from typing import Self
 
 import httpx
@@ -13,20 +11,29 @@ import httpx
 from evsd.cli.errors import UsageProblem
 from evsd.iam import signature
 
+SIGNED = ("host", "x-security-token")
+
 
 class AccessKeyAuth(httpx.Auth):
-    """SDK-HMAC-SHA256 with ``EVSD_ACCESS_KEY`` and ``EVSD_SECRET_KEY``."""
+    """SDK-HMAC-SHA256 with ``EVSD_ACCESS_KEY`` and ``EVSD_SECRET_KEY``.
+
+    A temporary pair also takes ``EVSD_SECURITY_TOKEN``.
+    """
 
     requires_request_body = True
 
-    def __init__(self, access: str, secret: str) -> None:
-        self._access, self._secret = access, secret
+    def __init__(self, access: str, secret: str, token: str | None) -> None:
+        self._access, self._secret, self._token = access, secret, token
 
     @classmethod
     def from_environment(cls) -> Self:
         """The access key of this environment; raises `UsageProblem` without one."""
         try:
-            return cls(os.environ["EVSD_ACCESS_KEY"], os.environ["EVSD_SECRET_KEY"])
+            return cls(
+                os.environ["EVSD_ACCESS_KEY"],
+                os.environ["EVSD_SECRET_KEY"],
+                os.environ.get("EVSD_SECURITY_TOKEN"),
+            )
         except KeyError as error:
             raise UsageProblem(
                 f"set {error.args[0]}: `evsctl access-key create` on the unix socket prints a pair"
@@ -34,18 +41,18 @@ class AccessKeyAuth(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign one request."""
-        request.headers["X-Sdk-Date"] = datetime.now(UTC).strftime(signature.DATE_FORMAT)
-        signed = ["host", "x-sdk-date"]
-        canonical = signature.canonical_request(
-            request.method,
-            request.url.path,
-            request.url.query.decode(),
-            request.headers,
-            signed,
-            hashlib.sha256(request.content).hexdigest(),
-        )
-        text = signature.string_to_sign(request.headers["X-Sdk-Date"], canonical)
-        request.headers["Authorization"] = signature.authorization(
-            self._access, signed, signature.sign(self._secret, text)
+        if self._token is not None:
+            request.headers["X-Security-Token"] = self._token
+        signed = {name: request.headers[name] for name in SIGNED if name in request.headers}
+        request.headers.update(
+            signature.headers_of(
+                self._access,
+                self._secret,
+                request.method,
+                request.url.raw_path.partition(b"?")[0],
+                request.url.query.decode(),
+                signed,
+                request.content,
+            )
         )
         yield request

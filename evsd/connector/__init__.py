@@ -6,19 +6,22 @@ path, and finds its devices again in the kernel's own tables.
 
 from __future__ import annotations
 
-from .device import Device, Transport
+from .device import Device, DeviceState, Transport, identifier_of
 from .errors import ConnectorError
 from .kernel import reconnect
-from .transport import RUN_DIR, best_transport, connect, disconnect, find
+from .transport import RUN_DIR, best_transport, connect, disconnect, find, look
 
 __all__ = [
     "RUN_DIR",
     "ConnectorError",
     "Device",
+    "DeviceState",
     "Transport",
     "best_transport",
     "connect",
     "disconnect",
     "find",
+    "identifier_of",
+    "look",
     "reconnect",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import wait
-from .errors import DeviceBusy
+from . import command, process, wait
+from .errors import DeviceBusy, DeviceNotFlushed
 
 # With a dead link a flush waits for as long as the kernel waits for a new one (minutes). A slow
 # one is not dead: it may take any time as long as requests are completed.
@@ -37,28 +37,45 @@ def idle(device: Path, *, except_pid: int | None = None) -> Iterator[int]:
         os.close(fd)
 
 
-def flush(fd: int, device: Path) -> str | None:
+def flush(device: Path, *, force: bool, remedy: str) -> str | None:
     """Write back what the page cache holds and have the server make it durable.
 
-    Best effort: a device whose server is gone must still be removable. Returns why it failed.
+    Raises DeviceNotFlushed, with this remedy, where that fails: as long as a kernel device stays,
+    what was not written yet is written when the server is back. With `force` returns why it
+    failed; None where all is durable.
     """
-    failures: list[str] = ["the server does not answer"]
+    reason = _flush(device)
+    if reason is None:
+        return None
+    failure = f"{device} could not be flushed: {reason}"
+    if force:
+        return failure
+    raise DeviceNotFlushed(failure, remedy)
 
-    def sync(own: int) -> None:
-        try:
-            os.fsync(own)
-            failures.clear()
-        except OSError as error:
-            failures[:] = [str(error.strerror)]
-        finally:
-            os.close(own)
 
-    worker = threading.Thread(target=sync, args=(os.dup(fd),), daemon=True)
-    worker.start()
+def _flush(device: Path) -> str | None:
+    """Why it failed, if it did."""
+    # A process of its own: with a dead link it can't even be killed, and ours must be able to end.
+    sync = subprocess.Popen(  # noqa: S603 - argv is ours, no shell
+        _sync_command(device),
+        env={"LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C ends who waits for it, and leaves no half of a flush
+    )
     completed = -1
-    while worker.is_alive() and completed != (completed := _completed(device)):
-        worker.join(_STALLED_SECONDS)
-    return f"{device} could not be flushed: {failures[0]}" if failures else None
+    while completed != (completed := _completed(device)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _, said = sync.communicate(timeout=_STALLED_SECONDS)
+            return said.strip().rpartition(": ")[2] if sync.returncode else None
+    sync.kill()  # it ends when the link is back, or taken away
+    return "the server does not answer"
+
+
+def _sync_command(device: Path) -> tuple[str, str]:
+    return command.require("sync", "coreutils"), str(device)
 
 
 def _completed(device: Path) -> int:
@@ -121,10 +138,12 @@ def _openers(device: Path, held: int, except_pid: int | None) -> Iterator[str]:
     """Who else has the device or one of its partitions open; `held` is our own descriptor."""
     numbers = {device.stat().st_rdev, *_partition_numbers(device)}
     own = str(os.getpid())
-    for process in Path("/proc").glob("[0-9]*"):
-        except_fd = str(held) if process.name == own else None
-        if process.name != str(except_pid) and _has_open(process, numbers, except_fd=except_fd):
-            yield f"open by process {process.name} ({_name(process)})"
+    # A flush that hangs is no user: it would keep the device from being taken away by force.
+    exempt = {str(pid) for pid in (except_pid, *process.find_all(*_sync_command(device)))}
+    for entry in Path("/proc").glob("[0-9]*"):
+        except_fd = str(held) if entry.name == own else None
+        if entry.name not in exempt and _has_open(entry, numbers, except_fd=except_fd):
+            yield f"open by process {entry.name} ({_name(entry)})"
 
 
 def _partition_numbers(device: Path) -> Iterator[int]:
@@ -133,17 +152,17 @@ def _partition_numbers(device: Path) -> Iterator[int]:
         yield os.makedev(int(major), int(minor))
 
 
-def _has_open(process: Path, numbers: set[int], *, except_fd: str | None) -> bool:
+def _has_open(entry: Path, numbers: set[int], *, except_fd: str | None) -> bool:
     # Processes and descriptors come and go while we look.
     with contextlib.suppress(OSError):
-        for fd in (process / "fd").iterdir():
+        for fd in (entry / "fd").iterdir():
             with contextlib.suppress(OSError):
                 if fd.name != except_fd and fd.stat().st_rdev in numbers:
                     return True
     return False
 
 
-def _name(process: Path) -> str:
+def _name(entry: Path) -> str:
     with contextlib.suppress(OSError):
-        return (process / "comm").read_text().strip()
+        return (entry / "comm").read_text().strip()
     return "gone"

@@ -47,5 +47,9 @@ class DeviceBusy(ConnectorError):
     """The block device is in use; taking it away would lose data."""
 
 
+class DeviceNotFlushed(ConnectorError):
+    """What was written last is not with the server yet; taking the device away would lose it."""
+
+
 class DeviceFailed(ConnectorError):
     """The kernel or nbdfuse would not make, revive or remove the device."""

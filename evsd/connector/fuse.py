@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ _FILE = "nbd"
 _MOUNT_SECONDS = 15.0
 _EXIT_SECONDS = 15.0
 _LOOP_CLR_FD = 0x4C01
+_UNFLUSHED_REMEDY = (
+    "it can't come back if its server was away: detach with --force, which loses "
+    "what was written last, attach again and check the filesystem"
+)
 
 
 def available() -> bool:
@@ -65,19 +70,25 @@ def find(identifier: str, *, run_dir: Path) -> Device | None:
     return None
 
 
-def disconnect(identifier: str, *, run_dir: Path) -> str | None:
+def served(identifier: str, *, run_dir: Path) -> bool:
+    """Whether this identifier's file has an nbdfuse."""
+    return _server(_mountpoint(run_dir, identifier)) is not None
+
+
+def disconnect(identifier: str, *, force: bool, run_dir: Path) -> str | None:
     """Take the loop device, the mount and nbdfuse away, also when only some of them are there.
 
-    Returns why data may be lost, None where all was flushed. Raises DeviceBusy when somebody
-    uses the device, DeviceFailed when it would not go.
+    Returns why data is lost, which only `force` allows; None where all was flushed. Raises
+    DeviceBusy when somebody uses the device; DeviceNotFlushed; DeviceFailed when it would not go.
     """
     lost = None
     device = find(identifier, run_dir=run_dir)
     if device is not None:
         with block.idle(device.path) as fd:
-            lost = block.flush(fd, device.path)
+            lost = block.flush(device.path, force=force, remedy=_UNFLUSHED_REMEDY)
             fcntl.ioctl(fd, _LOOP_CLR_FD)
-        if not wait.until(lambda: not _bound(device.path), timeout=_EXIT_SECONDS):
+        # Somebody else may have the number at once, so not whether it is bound.
+        if not wait.until(lambda: find(identifier, run_dir=run_dir) is None, timeout=_EXIT_SECONDS):
             raise DeviceFailed(f"{device.path} would not go away")
     _unmount(_mountpoint(run_dir, identifier))
     return lost
@@ -140,7 +151,10 @@ def _unmount(mountpoint: Path) -> None:
 
     The wait matters: the server drops its key when the last connection closes.
     """
-    server = process.find("--unix", str(mountpoint / _FILE))
+    server = _server(mountpoint)
+    if server is not None and not _mounted(mountpoint):
+        # A connect was interrupted while it started this one, which has nothing to hang up yet.
+        process.end(server, signal.SIGKILL, timeout=_EXIT_SECONDS)
     if _mounted(mountpoint):
         done = command.run(command.require("umount", "mount"), str(mountpoint))
         if done.returncode != 0:
@@ -154,6 +168,10 @@ def _unmount(mountpoint: Path) -> None:
         mountpoint.rmdir()
 
 
+def _server(mountpoint: Path) -> int | None:
+    return process.find("--unix", str(mountpoint / _FILE))
+
+
 def _mounted(mountpoint: Path) -> bool:
     # Not os.path.ismount: stat fails on the mount of a dead nbdfuse.
     return str(mountpoint) in _mountpoints()
@@ -162,10 +180,6 @@ def _mounted(mountpoint: Path) -> bool:
 def _mountpoints() -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         yield line.split()[4].encode().decode("unicode_escape")
-
-
-def _bound(device: Path) -> bool:
-    return Path(f"/sys/block/{device.name}/loop/backing_file").exists()
 
 
 def _require_nodes() -> None:

@@ -6,6 +6,7 @@ A device is recognised by its backend identifier (/sys/block/nbdN/backend): no s
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import threading
@@ -30,6 +31,10 @@ DEAD_LINK_TIMEOUT = 600
 """Seconds I/O waits for a new link before it fails."""
 
 _READY_SECONDS = 10.0
+_UNFLUSHED_REMEDY = (
+    "detach again when evsd has started the volume's server again; "
+    "--force detaches now and loses what was written last"
+)
 _RETRY_SECONDS = 0.2
 
 
@@ -70,17 +75,17 @@ def find(identifier: str) -> Device | None:
     return None
 
 
-def disconnect(identifier: str, *, watcher: int | None = None) -> str | None:
+def disconnect(identifier: str, *, force: bool, watcher: int | None = None) -> str | None:
     """Take the device away, when nobody but its watcher uses it; nothing to do if there is none.
 
-    Returns why data may be lost, None where all was flushed. Raises DeviceBusy, or DeviceFailed
-    when the kernel keeps it.
+    Returns why data is lost, which only `force` allows; None where all was flushed. Raises
+    DeviceBusy; DeviceNotFlushed; DeviceFailed when the kernel keeps it.
     """
     device = find(identifier)
     if device is None:
         return None
-    with block.idle(device.path, except_pid=watcher) as fd:
-        lost = block.flush(fd, device.path)
+    with block.idle(device.path, except_pid=watcher):
+        lost = block.flush(device.path, force=force, remedy=_UNFLUSHED_REMEDY)
         _hang_up(device)
     _await_release(device)
     return lost
@@ -118,7 +123,8 @@ def dead_links() -> Iterator[Iterator[str]]:
     """Listen for servers that go; yields the identifier of each one's device.
 
     About 20 ms after a kill. What happens after the `with` was entered is told; the inner
-    iterator has no end. Devices without an identifier are not ours.
+    iterator ends when something was not told: listen anew, then look at the devices. Those
+    without an identifier are not ours.
     """
     from . import netlink
 
@@ -198,8 +204,11 @@ def _loaded() -> bool:
 
 
 def _identifier(name: str) -> str | None:
-    with contextlib.suppress(OSError):  # devices vanish while we look
+    try:
         return Path(f"/sys/block/{name}/backend").read_text().strip()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # devices vanish while we look
+            raise
     return None
 
 

@@ -6,11 +6,20 @@ Imported only where it is used: pyroute2 takes 2-3 s to import on a slow machine
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg, nla  # type: ignore[import-untyped]
+from pyroute2.netlink import (  # type: ignore[import-untyped]
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_GENERIC,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    SOL_NETLINK,
+    genlmsg,
+    nla,
+)
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 from pyroute2.netlink.generic import GenericNetlinkSocket  # type: ignore[import-untyped]
 
@@ -18,6 +27,7 @@ from .errors import DeviceFailed, NotPermitted, TransportUnavailable
 
 CONNECT, DISCONNECT, RECONFIGURE, LINK_DEAD = 1, 2, 3, 4
 _MULTICAST_GROUP = "nbd_mc_group"
+_LONGEST_MESSAGE = 4096  # one message of the kernel's nbd has 28 bytes
 
 
 class _Message(genlmsg):  # type: ignore[misc]
@@ -72,17 +82,30 @@ def request(command: int, **attributes: Any) -> int | None:
 def dead_links() -> Iterator[Iterator[int]]:
     """Listen for servers that go; yields the index of each one's device as the kernel notices.
 
-    What happens after the `with` was entered is told; the inner iterator has no end.
+    What happens after the `with` was entered is told; the inner iterator ends when the kernel had
+    more to tell than there was room for: the caller must listen anew and look for itself.
     """
-    with GenericNetlinkSocket() as sock:
-        sock.bind("nbd", _Message)
-        sock.add_membership(_MULTICAST_GROUP)
-        yield (
-            int(message.get_attr("NBD_ATTR_INDEX"))
-            for batch in iter(sock.get, None)
-            for message in batch
-            if message["cmd"] == LINK_DEAD
-        )
+    with GenericNetlinkSocket() as resolver:
+        resolver.bind("nbd", _Message)
+        group = resolver.mcast_groups[_MULTICAST_GROUP]
+    # Not one of pyroute2's: 0.9.7 can neither use a socket again that overran, nor close it.
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC) as listener:
+        listener.bind((0, 0))
+        listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        yield _deaths(listener)
+
+
+def _deaths(listener: socket.socket) -> Iterator[int]:
+    while True:
+        try:
+            message = _Message(listener.recv(_LONGEST_MESSAGE))
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:  # it overran, see netlink(7)
+                return
+            raise
+        message.decode()
+        if message["cmd"] == LINK_DEAD:
+            yield int(message.get_attr("NBD_ATTR_INDEX"))
 
 
 def _translate(error: NetlinkError) -> Exception:

@@ -9,10 +9,12 @@ without a link for ever. It tells syslog what happens.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import syslog
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import kernel
@@ -25,24 +27,51 @@ _LOOK_SECONDS = 5.0
 
 
 def main() -> None:
-    """Watch until the device is gone."""
+    """Watch until the device is gone; an end before that is an error, and told as one."""
     identifier, socket_path = sys.argv[1], Path(sys.argv[2])
-    syslog.openlog("evsd-connector", syslog.LOG_PID, syslog.LOG_DAEMON)
-    threading.Thread(target=watch, args=(identifier, socket_path), daemon=True).start()
+    # NDELAY: it must have its socket when there are no descriptors left, too.
+    options = syslog.LOG_PID | syslog.LOG_NDELAY
+    syslog.openlog("evsd-connector", options, syslog.LOG_DAEMON)
+    thread = threading.Thread(target=_watch, args=(identifier, socket_path), daemon=True)
+    thread.start()
     # Somebody else may take the device away (nbd-client -d): the kernel has no event for that.
-    while kernel.find(identifier) is not None:
-        time.sleep(_LOOK_SECONDS)
+    with _last_words(identifier):
+        while kernel.find(identifier) is not None:
+            thread.join(_LOOK_SECONDS)
+            if not thread.is_alive():
+                sys.exit(1)
+
+
+def _watch(identifier: str, socket_path: Path) -> None:
+    with _last_words(identifier):
+        watch(identifier, socket_path)
+
+
+@contextlib.contextmanager
+def _last_words(identifier: str) -> Iterator[None]:
+    """Tell what keeps us from going on: nobody would hear of it otherwise."""
+    try:
+        yield
+    except Exception as error:
+        syslog.syslog(
+            syslog.LOG_ERR,
+            f"{identifier}: its watcher ends: {error!r}; when its server dies the device will not "
+            "be connected again: detach and attach it",
+        )
+        raise
 
 
 def watch(identifier: str, socket_path: Path) -> None:
     """Revive the device whenever the kernel loses its server; endless."""
-    with kernel.dead_links() as deaths:
-        # What died before we listened is not told any more.
-        if not kernel.answers(identifier, timeout=_PROBE_SECONDS):
-            revive(identifier, socket_path)
-        for dead in deaths:
-            if dead == identifier:
+    while True:
+        with kernel.dead_links() as deaths:
+            # What died before we listened, or was told when there was no room, is not told again.
+            if not kernel.answers(identifier, timeout=_PROBE_SECONDS):
                 revive(identifier, socket_path)
+            for dead in deaths:
+                if dead == identifier:
+                    revive(identifier, socket_path)
+        syslog.syslog(syslog.LOG_WARNING, f"{identifier}: messages of the kernel were lost")
 
 
 def revive(identifier: str, socket_path: Path) -> None:
@@ -55,7 +84,7 @@ def revive(identifier: str, socket_path: Path) -> None:
     while kernel.find(identifier) is not None:
         try:
             kernel.reconnect(identifier, socket_path)
-        except ConnectorError as error:
+        except (ConnectorError, OSError) as error:
             syslog.syslog(syslog.LOG_WARNING, f"{identifier}: {error}")
         else:
             syslog.syslog(syslog.LOG_NOTICE, f"{identifier}: reconnected")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import fuse, kernel, watch
-from .device import Device, Transport
+from .device import Device, DeviceState, Transport
 from .errors import DeviceExists, NotPermitted
 
 RUN_DIR = Path("/run/evsd-connector")
@@ -50,7 +50,8 @@ def connect(
             )
         if transport == "kernel":
             return _connect_kernel(socket_path, identifier, read_only=read_only)
-        fuse.disconnect(identifier, run_dir=run_dir)  # what a killed connect left half-made
+        # What a killed connect left half-made: nobody has written to it.
+        fuse.disconnect(identifier, force=True, run_dir=run_dir)
         return fuse.connect(socket_path, identifier, read_only=read_only, run_dir=run_dir)
 
 
@@ -60,18 +61,30 @@ def find(identifier: str, *, run_dir: Path = RUN_DIR) -> Device | None:
     return kernel.find(identifier) or fuse.find(identifier, run_dir=run_dir)
 
 
-def disconnect(identifier: str, *, run_dir: Path = RUN_DIR) -> str | None:
+def look(identifier: str, *, run_dir: Path = RUN_DIR) -> DeviceState:
+    """What has become of the device of this identifier; anybody may ask."""
+    _check(identifier)
+    if kernel.find(identifier) is not None:
+        return DeviceState.UNWATCHED if watch.find(identifier) is None else DeviceState.CONNECTED
+    if fuse.find(identifier, run_dir=run_dir) is not None:
+        served = fuse.served(identifier, run_dir=run_dir)
+        return DeviceState.CONNECTED if served else DeviceState.DEAD
+    return DeviceState.GONE
+
+
+def disconnect(identifier: str, *, force: bool = False, run_dir: Path = RUN_DIR) -> str | None:
     """Flush and take away the device; when this returns it is gone and the server is let go.
 
-    Returns why what was written last may be lost, None where all of it was flushed. Nothing
-    happens for an identifier that has no device. Raises DeviceBusy while the device is mounted,
-    swapped on, held by another device or open; DeviceFailed when it would not go.
+    Nothing happens for an identifier that has no device. Raises DeviceBusy while the device is
+    mounted, swapped on, held by another device or open; DeviceNotFlushed where that fails, with
+    the device as it was, unless `force` is given: then what was not flushed is lost, and this
+    returns why. DeviceFailed when it would not go.
     """
     _check(identifier)
     with _exclusive(run_dir):
-        lost = kernel.disconnect(identifier, watcher=watch.find(identifier))
+        lost = kernel.disconnect(identifier, force=force, watcher=watch.find(identifier))
         watch.stop(identifier)
-        return fuse.disconnect(identifier, run_dir=run_dir) or lost
+        return fuse.disconnect(identifier, force=force, run_dir=run_dir) or lost
 
 
 def _connect_kernel(socket_path: Path, identifier: str, *, read_only: bool) -> Device:
@@ -80,7 +93,7 @@ def _connect_kernel(socket_path: Path, identifier: str, *, read_only: bool) -> D
     try:
         watch.start(identifier, socket_path)
     except BaseException:
-        kernel.disconnect(identifier)
+        kernel.disconnect(identifier, force=True)  # nobody has written to it
         raise
     return device
 

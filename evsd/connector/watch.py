@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -39,6 +37,4 @@ def stop(identifier: str) -> None:
     """End the watcher of a device, if there is one."""
     pid = find(identifier)
     if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        process.wait_gone(pid, timeout=_GONE_SECONDS)
+        process.end(pid, signal.SIGTERM, timeout=_GONE_SECONDS)

@@ -6,19 +6,46 @@
     pool = "/srv/evsd"                 # default: STATE_DIR/pool
     user = "evsd"                      # who evsd becomes when it is started as root
 
+    [hsm]                              # default: a SoftHSM2 token in STATE_DIR/token
+    module = "/usr/lib/vendor/libpkcs11.so"
+    token_label = "evsd"               # or: slot = 3
+    pin_file = "/etc/evsd/hsm-pin"     # or: pin_credential = "hsm-pin", or: pin_prompt = true
+    environment = { VENDOR_CONF = "/etc/vendor.conf" }    # of the module; never the PIN
+
+    [audit]
+    segment_bytes = 67108864           # a new file is begun at this size
+
     [unix_users]                       # besides root and evsd's own user
-    alice = "ordinary user"
+    alice = "ordinary user"            # a role in the domain `default`
+    bob = { user = "bob", domain = "acme" }
+
+    [tls]                              # for --http; read before root is given up
+    certificate = "/etc/evsd/tls.crt"  # with the chain below it
+    key = "/etc/evsd/tls.key"
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from evsd.attach.service import SOCKET_NAME_LENGTH
+from evsd.audit.log import SEGMENT_BYTES
+from evsd.daemon.pin import prompt_for_pin
 from evsd.iam.policy import Role
+from evsd.iam.principals import DEFAULT, UnixUser
+from evsd.kms.client import HsmAccess
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.
@@ -31,6 +58,76 @@ class BadSettings(Exception):
     """A setting that can't be used; the message says which and why."""
 
 
+class HsmSettings(BaseModel):
+    """The table ``[hsm]``: where the keys are, instead of the embedded token."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    module: Path
+    token_label: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    slot: Annotated[int, Field(ge=0)] | None = None
+    pin_file: Path | None = None
+    pin_credential: Annotated[str, Field(pattern="^[A-Za-z0-9._-]+$")] | None = None
+    pin_prompt: Literal[True] | None = None
+    environment: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> HsmSettings:
+        for names in (("token_label", "slot"), ("pin_file", "pin_credential", "pin_prompt")):
+            if sum(getattr(self, name) is not None for name in names) != 1:
+                raise ValueError(f"[hsm] needs exactly one of {', '.join(names)}")
+        return self
+
+    def access(self) -> HsmAccess:
+        """How evsd-keys gets there; asks for the PIN if it is to be typed in."""
+        pin_file = self.pin_file
+        if self.pin_credential is not None:
+            directory = os.environ.get("CREDENTIALS_DIRECTORY")  # systemd.exec(5)
+            if directory is None:
+                raise BadSettings("pin_credential: systemd gave no credentials, see its unit")
+            pin_file = Path(directory) / self.pin_credential
+        return HsmAccess(
+            module=self.module,
+            token_label=self.token_label,
+            slot=self.slot,
+            pin_file=pin_file,
+            pin_fd=None if pin_file else prompt_for_pin(),
+            environment=self.environment,
+        )
+
+
+class AuditSettings(BaseModel):
+    """The table ``[audit]``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    segment_bytes: Annotated[int, Field(ge=4096)] = SEGMENT_BYTES
+
+
+def _given(role: Role) -> Role:
+    if role is Role.OPERATOR:
+        raise ValueError("nobody can be made the operator")
+    return role
+
+
+class MappedUser(BaseModel):
+    """A user of the identity records, as whom a Unix user acts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str
+    domain: str = DEFAULT
+
+
+class TlsSettings(BaseModel):
+    """Certificate and private key of the TCP listener, both PEM."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    certificate: Path
+    key: Path
+
+
 class FileSettings(BaseModel):
     """What the TOML file may hold."""
 
@@ -39,7 +136,20 @@ class FileSettings(BaseModel):
     region: str = "local"
     pool: Path | None = None
     user: str = "evsd"
-    unix_users: dict[str, Role] = {}
+    hsm: HsmSettings | None = None
+    audit: AuditSettings = AuditSettings()
+    unix_users: dict[str, Annotated[Role, AfterValidator(_given)] | MappedUser] = {}
+    tls: TlsSettings | None = None
+
+    @property
+    def mapped_users(self) -> dict[str, UnixUser]:
+        """Whom each Unix user acts as."""
+        return {
+            name: UnixUser(mapped.user, mapped.domain)
+            if isinstance(mapped, MappedUser)
+            else UnixUser(name, roles=frozenset({mapped}))
+            for name, mapped in self.unix_users.items()
+        }
 
 
 class StateDirectory:

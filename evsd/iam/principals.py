@@ -1,48 +1,180 @@
-"""Callers: which principal a Unix user is."""
+"""Callers: which principal a Unix user, or the user of an access key, is at this moment."""
 
 from __future__ import annotations
 
 import pwd
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from evsd.iam.policy import Role
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evsd.iam.policy import ROLES, Role
+from evsd.store.database import Database, utcnow
+from evsd.store.remembered import Remembered
+from evsd.store.tables import Agency, AgencyRole, Domain, GroupMember, GroupRole, Project, User
+
+Roles = frozenset[Role]
+NO_ROLES: Roles = frozenset()
+ADMINISTRATOR = frozenset({Role.SECURITY_ADMINISTRATOR, Role.TENANT_ADMINISTRATOR})
+DEFAULT = "default"
+ID_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A known caller."""
+    """A known caller. `roles` hold in the whole domain, `project_roles` in one project each.
 
-    name: str
-    domain_id: str
-    roles: frozenset[Role]
-    source: str
-
-
-ADMINISTRATOR = frozenset({Role.SECURITY_ADMINISTRATOR, Role.TENANT_ADMINISTRATOR})
-
-
-class UnixUsers:
-    """Principals of callers on the unix socket, by the uid the kernel vouches for.
-
-    Root and the user that started evsd administer the default domain; the settings may name other
-    users and their role; everybody else is nobody.
+    `id` is that of the user, or of the agency the caller acts as.
     """
 
-    def __init__(self, domain_id: str, owners: frozenset[int], users: Mapping[str, Role]) -> None:
-        self._domain_id = domain_id
-        self._roles = {_name(uid): ADMINISTRATOR for uid in owners}
-        for name, role in users.items():
-            self._roles.setdefault(name, frozenset({role}))
+    id: str
+    name: str
+    domain_id: str
+    roles: Roles
+    source: str
+    project_roles: Mapping[str, Roles] = field(default_factory=dict)
+    temporary: bool = False  # signed with temporary credentials
 
-    def principal(self, uid: int) -> Principal | None:
-        """Who this uid is, or None if the table doesn't know it."""
-        return self.named(_name(uid), f"uid:{uid}")
+    def roles_in(self, project_id: str) -> Roles:
+        """The roles that count in a project; in the domain itself for an empty id."""
+        return self.roles | self.project_roles.get(project_id, NO_ROLES)
 
-    def named(self, name: str, source: str) -> Principal | None:
-        """The principal of this name, with the roles it has now."""
-        roles = self._roles.get(name)
-        return None if roles is None else Principal(name, self._domain_id, roles, source)
+
+@dataclass(frozen=True, slots=True)
+class UnixUser:
+    """Whom a Unix user acts as: a user of a domain, with these roles besides its groups'."""
+
+    user: str
+    domain: str = DEFAULT
+    roles: Roles = NO_ROLES
+
+
+class Directory:
+    """Who a caller is and what roles it has now.
+
+    Root and the user that started evsd administer the default domain; the settings map other Unix
+    users to a role there or to a user of any domain; everybody else on the socket is nobody.
+    """
+
+    def __init__(
+        self, database: Database, owners: frozenset[int], users: Mapping[str, UnixUser]
+    ) -> None:
+        self._database = database
+        # Each request asks these; a change of any record here is seen at the next one.
+        self._user = Remembered(database, _load)
+        self._user_id = Remembered(database, _named)
+        self._domain_id = Remembered(database, _domain_named)
+        self._domain_of = Remembered(database, _domain_of)
+        self._owners = {_name(uid): UnixUser(_name(uid), roles=ADMINISTRATOR) for uid in owners}
+        self._unix = {**users, **self._owners}
+
+    @property
+    def unix_users_by_role(self) -> frozenset[str]:
+        """The Unix users that need a record in the default domain to hold their roles."""
+        return frozenset(mapped.user for mapped in self._unix.values() if mapped.roles)
+
+    def forget(self) -> None:
+        """Read the records anew: another process has changed some."""
+        self._database.written_elsewhere()
+
+    def unix_user(self, uid: int) -> Principal | None:
+        """Who this uid is, or None if nobody knows it."""
+        mapped = self._unix.get(_name(uid))
+        if mapped is None:
+            return None
+        user_id = self._user_id((mapped.domain, mapped.user))
+        found = None if user_id is None else self.signer(user_id, f"uid:{uid}")
+        if found is None or mapped is not self._owners.get(mapped.user):
+            return found
+        return replace(found, roles=found.roles | {Role.OPERATOR})
+
+    def signer(self, user_id: str, source: str, *, temporary: bool = False) -> Principal | None:
+        """The user of an access key, with the roles it has now; None if it may not act any more.
+
+        A Unix user's roles count here too; to be the operator takes the socket.
+        """
+        found = self._user(user_id)
+        if found is None:
+            return None
+        by_default = found.domain_id == self._domain_id(DEFAULT)
+        mapped = self._of_settings(found.name) if by_default else NO_ROLES
+        return replace(found, roles=found.roles | mapped, source=source, temporary=temporary)
+
+    def agent(self, user_id: str, agency_id: str, source: str) -> Principal | None:
+        """A user of a trusted domain who has assumed an agency; None once the trust has ended."""
+        user = self._user(user_id)
+        if user is None:
+            return None
+        with self._database.reading() as session:
+            agency = session.get(Agency, agency_id)
+            if agency is None or (agency.expires_at is not None and agency.expires_at <= utcnow()):
+                return None
+            home = session.get_one(Domain, user.domain_id)
+            if home.name != agency.trust_domain_name:
+                return None
+            query = select(AgencyRole).where(AgencyRole.agency_id == agency_id)
+            roles = _by_target((row.project_id, row.role_id) for row in session.scalars(query))
+        return Principal(
+            id=agency.id,
+            name=f"{agency.name} ({user.name} of {home.name})",
+            domain_id=agency.domain_id,
+            roles=NO_ROLES,
+            source=source,
+            project_roles=roles,
+            temporary=True,
+        )
+
+    def has_project(self, principal: Principal, project_id: str) -> bool:
+        """Whether the project is one of the caller's domain."""
+        # Whatever stands in a path is remembered, so it must be short.
+        return len(project_id) <= ID_LENGTH and self._domain_of(project_id) == principal.domain_id
+
+    def _of_settings(self, name: str) -> Roles:
+        """What roles the settings, or having started evsd, give to a user of the default domain."""
+        given = [mapped.roles for mapped in self._unix.values() if mapped.user == name]
+        return NO_ROLES.union(*given)
+
+
+def _load(session: Session, user_id: str) -> Principal | None:
+    user = session.get(User, user_id)
+    if user is None or not user.enabled:
+        return None
+    query = select(GroupRole.target_id, GroupRole.role_id).join(
+        GroupMember, GroupMember.group_id == GroupRole.group_id
+    )
+    rows = session.execute(query.where(GroupMember.user_id == user_id)).tuples()
+    roles = _by_target(rows)
+    return Principal(
+        id=user.id,
+        name=user.name,
+        domain_id=user.domain_id,
+        roles=roles.pop(user.domain_id, NO_ROLES),
+        source="",
+        project_roles=roles,
+    )
+
+
+def _by_target(rows: Iterable[tuple[str, str]]) -> dict[str, Roles]:
+    found: dict[str, Roles] = {}
+    for target_id, role_id in rows:
+        found[target_id] = found.get(target_id, NO_ROLES) | {ROLES[role_id]}
+    return found
+
+
+def _named(session: Session, names: tuple[str, str]) -> str | None:
+    domain, user = names
+    query = select(User.id).join(Domain).where(Domain.name == domain, User.name == user)
+    return session.scalars(query).first()
+
+
+def _domain_named(session: Session, name: str) -> str | None:
+    return session.scalars(select(Domain.id).where(Domain.name == name)).first()
+
+
+def _domain_of(session: Session, project_id: str) -> str | None:
+    project = session.get(Project, project_id)
+    return None if project is None else project.domain_id
 
 
 def _name(uid: int) -> str:

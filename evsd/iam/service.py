@@ -1,149 +1,51 @@
-"""Domains, projects and agencies: the records of identity."""
+"""Identity as a whole: the records, and who callers are by them."""
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Mapping
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from evsd.errors import IamBadRequest, IamConflict, IamNotFound
-from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
-from evsd.iam.principals import Principal
-from evsd.store.database import Database, utcnow
-from evsd.store.tables import Agency, AgencyRole, Domain, Project
-
-DEFAULT = "default"
-ROLES = {KMS_ADMINISTRATOR: "KMS Administrator"}
+from evsd.iam.agencies import AgencyService
+from evsd.iam.groups import GroupService
+from evsd.iam.principals import Directory, UnixUser
+from evsd.iam.projects import ProjectService, ensure_default_domain
+from evsd.iam.users import UserService, follow_settings
+from evsd.store.database import Database
+from evsd.store.tables import Domain
 
 
 class IdentityService:
-    """Who exists, and who trusts whom."""
+    """Who exists, who is who, and who trusts whom. What changes that is in `evsd.iam.changes`."""
 
-    def __init__(self, database: Database, region: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        region: str,
+        owners: frozenset[int],
+        unix_users: Mapping[str, UnixUser],
+    ) -> None:
         self._database, self._region = database, region
+        self.projects = ProjectService(database)
+        self.users = UserService(database)
+        self.groups = GroupService(database)
+        self.agencies = AgencyService(database)
+        self.directory = Directory(database, owners, unix_users)
+        self.default_domain_id = ""
 
-    def ensure_default_domain(self) -> str:
-        """Make the domain and the project `default` at the first start; returns the domain's id."""
+    @property
+    def unix_users(self) -> list[str]:
+        """The Unix users that need a record in the default domain to hold their roles."""
+        return sorted(self.directory.unix_users_by_role)
+
+    def prepare(self) -> None:
+        """Make, at the first start, the default domain, and in it the Unix users with a role."""
         with self._database.transaction() as session:
-            domain = session.scalars(select(Domain).where(Domain.name == DEFAULT)).first()
-            if domain is None:
-                domain = Domain(id=uuid.uuid4().hex, name=DEFAULT)
-                session.add(domain)
-                session.flush()
-                session.add(
-                    Project(
-                        id=uuid.uuid4().hex,
-                        domain_id=domain.id,
-                        name=DEFAULT,
-                        region=self._region,
-                    )
-                )
-            return domain.id
+            first = session.scalars(select(Domain.id)).first() is None
+            self.default_domain_id = ensure_default_domain(session, self._region)
+            if first:
+                follow_settings(session, self.default_domain_id, users=self.unix_users)
 
-    def domain(self, principal: Principal) -> Domain:
-        """The caller's domain."""
-        with self._database.reading() as session:
-            return session.get_one(Domain, principal.domain_id)
-
-    def projects(self, principal: Principal, name: str | None = None) -> list[Project]:
-        """The projects of the caller's domain."""
-        query = select(Project).where(Project.domain_id == principal.domain_id)
-        if name is not None:
-            query = query.where(Project.name == name)
-        with self._database.reading() as session:
-            return list(session.scalars(query.order_by(Project.name)))
-
-    def has_project(self, principal: Principal, project_id: str) -> bool:
-        """Whether the project is one of the caller's domain."""
-        with self._database.reading() as session:
-            project = session.get(Project, project_id)
-        return project is not None and project.domain_id == principal.domain_id
-
-    # --- agencies ------------------------------------------------------------------------------
-
-    def create_agency(
-        self, principal: Principal, name: str, trust_domain_name: str, description: str
-    ) -> Agency:
-        """Trust another domain; it may do nothing before a role is granted for a project."""
-        if trust_domain_name != VOLUME_SERVICE:
-            raise IamBadRequest(
-                field="trust_domain_name", reason=f"only {VOLUME_SERVICE} can be trusted yet"
-            )
-        agency = Agency(
-            id=uuid.uuid4().hex,
-            domain_id=principal.domain_id,
-            name=name,
-            trust_domain_name=trust_domain_name,
-            description=description,
-            created_at=utcnow(),
-        )
-        with self._database.transaction() as session:
-            session.add(agency)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise IamConflict(what="agency", name=name) from error
-        return agency
-
-    def agencies(self, principal: Principal) -> list[Agency]:
-        """The agencies of the caller's domain."""
-        query = select(Agency).where(Agency.domain_id == principal.domain_id)
-        with self._database.reading() as session:
-            return list(session.scalars(query.order_by(Agency.name)))
-
-    def agency(self, principal: Principal, agency_id: str) -> Agency:
-        """One agency; raises `IamNotFound`, for a foreign one too."""
-        with self._database.reading() as session:
-            return _find(session, principal, agency_id)
-
-    def delete_agency(self, principal: Principal, agency_id: str) -> None:
-        """End the trust, in all projects."""
-        with self._database.transaction() as session:
-            session.delete(_find(session, principal, agency_id))
-
-    def agency_roles(self, principal: Principal, agency_id: str, project_id: str) -> list[str]:
-        """The ids of the roles an agency has in a project."""
-        with self._database.reading() as session:
-            agency = _find(session, principal, agency_id)
-            query = select(AgencyRole.role_id).where(
-                AgencyRole.agency_id == agency.id, AgencyRole.project_id == project_id
-            )
-            return list(session.scalars(query))
-
-    def grant(self, principal: Principal, agency_id: str, project_id: str, role_id: str) -> None:
-        """Give an agency a role in a project; one agency of a service per project."""
-        if role_id not in ROLES:
-            raise IamNotFound(what="role", name=role_id)
-        with self._database.transaction() as session:
-            agency = _find(session, principal, agency_id)
-            query = (
-                select(Agency.name)
-                .join(AgencyRole)
-                .where(
-                    AgencyRole.project_id == project_id,
-                    Agency.trust_domain_name == agency.trust_domain_name,
-                    Agency.id != agency.id,
-                )
-            )
-            other = session.scalars(query).first()
-            if other is not None:
-                raise IamConflict(what="for this project, agency", name=other)
-            session.merge(AgencyRole(agency_id=agency.id, project_id=project_id, role_id=role_id))
-
-    def revoke(self, principal: Principal, agency_id: str, project_id: str, role_id: str) -> None:
-        """Take the role back: no new data keys and no new attaches from now on."""
-        with self._database.transaction() as session:
-            agency = _find(session, principal, agency_id)
-            granted = session.get(AgencyRole, (agency.id, project_id, role_id))
-            if granted is None:
-                raise IamNotFound(what="role", name=role_id)
-            session.delete(granted)
-
-
-def _find(session: Session, principal: Principal, agency_id: str) -> Agency:
-    agency = session.get(Agency, agency_id)
-    if agency is None or agency.domain_id != principal.domain_id:
-        raise IamNotFound(what="agency", name=agency_id)
-    return agency
+    def follows_settings(self) -> bool:
+        """Whether the records of Unix users are as the settings want them."""
+        return self.users.follows_settings(self.default_domain_id, self.unix_users)

@@ -6,8 +6,8 @@
     string to sign   = "SDK-HMAC-SHA256" LF X-Sdk-Date LF SHA-256(canonical request)
     canonical request = method LF URI LF query LF headers LF LF signed headers LF SHA-256(body)
 
-The URI is decoded, encoded anew part by part and ends with a slash; the query is taken as it was
-received, because clients sort repeated numbers in their own way.
+The URI is decoded, encoded anew part by part and ends with a slash. The query is first taken as it
+was received, because clients sort repeated numbers in their own way, then sorted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from evsd.errors import NotSigned
 
@@ -34,6 +34,7 @@ _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} Access=([A-Za-z0-9]{{1,64}}), ?SignedHeaders=([a-z0-9;-]+), "
     r"?Signature=([0-9a-f]{64})"
 )
+_ACCESS = re.compile(rb"Access=([A-Za-z0-9]{1,64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ class Signature:
     """A signature as received, in date and over all it must cover, but not compared yet."""
 
     access: str
-    string_to_sign: str
+    strings_to_sign: list[str]  # one of them was signed
     value: str
+    security_token: str | None
 
 
 def read(
@@ -52,6 +54,8 @@ def read(
     # Values are UTF-8 on the wire, whatever HTTP says.
     names_received = [name.decode("latin-1").lower() for name, _ in headers]
     values = dict(zip(names_received, (_text(value) for _, value in headers), strict=True))
+    if names_received.count("authorization") > 1:
+        raise NotSigned(reason="there is more than one Authorization header")
     match = _AUTHORIZATION.fullmatch(values.get("authorization", ""))
     if match is None:
         raise NotSigned(reason="the request has no SDK-HMAC-SHA256 signature")
@@ -63,15 +67,28 @@ def read(
         raise NotSigned(reason=f"signed header {wrong[0]} must be there exactly once")
     _check_date(values["x-sdk-date"])
     digest = _payload_digest(values, body)
-    canonical = canonical_request(
-        method, path.decode("latin-1"), query.decode("latin-1"), values, names, digest
-    )
-    return Signature(access, string_to_sign(values["x-sdk-date"], canonical), value)
+    raw = query.decode("latin-1")
+    texts = [
+        string_to_sign(
+            values["x-sdk-date"],
+            canonical_request(method, path, text, values, names, digest),
+        )
+        for text in dict.fromkeys([raw, canonical_query(raw)])
+    ]
+    return Signature(access, texts, value, values.get("x-security-token"))
+
+
+def access_named(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The access key a request names, however false its signature; empty where there is none."""
+    for name, value in headers:
+        if name.lower() == b"authorization" and (found := _ACCESS.search(value)):
+            return found[1].decode()
+    return ""
 
 
 def canonical_request(
     method: str,
-    path: str,
+    path: bytes | str,
     query: str,
     headers: Mapping[str, str],
     signed: Iterable[str],
@@ -79,7 +96,7 @@ def canonical_request(
 ) -> str:
     """The text whose hash is signed."""
     names = sorted(signed)
-    uri = "/".join(quote(part, safe="~") for part in unquote(path).split("/"))
+    uri = "/".join(quote(part, safe="~") for part in unquote_to_bytes(path).split(b"/"))
     return "\n".join(
         [
             method,
@@ -92,6 +109,15 @@ def canonical_request(
     )
 
 
+def canonical_query(raw: str) -> str:
+    """A query with its pairs in order and each side encoded anew."""
+    pairs = (pair.partition("=") for pair in raw.split("&") if pair)
+    return "&".join(
+        f"{quote(unquote_to_bytes(name), safe='~')}={quote(unquote_to_bytes(value), safe='~')}"
+        for name, _, value in sorted(pairs)
+    )
+
+
 def string_to_sign(date: str, canonical: str) -> str:
     """What the secret key is applied to."""
     return "\n".join([ALGORITHM, date, hashlib.sha256(canonical.encode()).hexdigest()])
@@ -100,6 +126,24 @@ def string_to_sign(date: str, canonical: str) -> str:
 def sign(secret: str, text: str) -> str:
     """The signature of a string to sign, in hex."""
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def headers_of(
+    access: str,
+    secret: str,
+    method: str,
+    path: str | bytes,
+    query: str,
+    headers: Mapping[str, str],
+    body: bytes,
+) -> dict[str, str]:
+    """What a client adds to a request to sign it, with these headers (lower case, `host` among)."""
+    date = datetime.now(UTC).strftime(DATE_FORMAT)
+    covered = {**headers, "x-sdk-date": date}
+    digest = hashlib.sha256(body).hexdigest()
+    canonical = canonical_request(method, path, query, covered, covered, digest)
+    value = sign(secret, string_to_sign(date, canonical))
+    return {"X-Sdk-Date": date, "Authorization": authorization(access, covered, value)}
 
 
 def authorization(access: str, signed: Iterable[str], signature: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +21,41 @@ from typing import Any
 
 import structlog
 
-from evsd.errors import KmsUnavailable, from_wire
+from evsd.audit.log import SEGMENT_BYTES
+from evsd.errors import KmsUnavailable, PublishedError, from_wire
 from evsd.kms.call import Call
+from evsd.kms.channel import LoopChannel, spell
 from evsd.resource import Resource
 
-START_TIMEOUT_S = 30
-CALL_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
+# A token operation takes milliseconds, at a slow HSM tenths of a second.
+CALL_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 10
+PROBE_INTERVAL_S = 2
+# evsd itself starts whether there is an HSM or not; calls wait as long for a process that starts:
+# on a machine that is busy with other things that takes seconds.
+START_WAIT_S = 15
+# Between the deaths of a process that doesn't live long, and its next start.
+PAUSES_S = (0, 1, 2, 5, 10)
+LONG_LIFE_S = 60
+
+PROBE = Call("evsd", "", "", "evsd", "probe")
+
+Ask = Callable[[str, Call, dict[str, Any]], dict[str, Any]]
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class HsmAccess:
+    """A token that is not the embedded one: by label or slot, its PIN in a file or behind an fd."""
+
+    module: Path
+    token_label: str | None
+    slot: int | None
+    pin_file: Path | None
+    pin_fd: int | None
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +66,42 @@ class KeyProcessPaths:
     token_dir: Path
     audit_log: Path
     release_socket: Path
+    hsm: HsmAccess | None = None
+    audit_segment: int = SEGMENT_BYTES
 
 
 class KeyProcess(Resource):
     """A running `evsd-keys` and the channel to it; safe to call from any thread.
 
     Requests are numbered and answered in order of arrival; a reader thread hands the answers out.
-    A process that died, or hangs, is started again at once: a crash in a vendor's PKCS#11 module
-    costs the requests that were under way.
+    One thread starts the process, asks it now and then whether it is well, and starts it again
+    when it died or hangs: a crash in a vendor's PKCS#11 module costs the requests under way.
     """
 
-    def __init__(self, paths: KeyProcessPaths) -> None:
-        self._paths = paths
-        self._lock = threading.Lock()
-        self._running: _Running | None = None
+    def __init__(
+        self, paths: KeyProcessPaths, prepare: Callable[[Ask], None] = lambda _: None
+    ) -> None:
+        """`prepare` asks each new process for what must be done before anybody else may ask."""
+        self._paths, self._prepare = paths, prepare
+        self._changed = threading.Condition()
+        self._life: _Running | None = None
+        self._running: _Running | None = None  # the same, once it has answered
+        self._trouble = ""  # why none is running, once it is known
         self._closed = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="keys", daemon=True)
 
     def start(self) -> None:
-        """Start it now, not at the first call; raises `KmsUnavailable`."""
-        self._current()
+        """Start it; evsd goes on without it where that fails or takes long."""
+        self._supervisor.start()
+        try:
+            self._current()
+        except KmsUnavailable as error:
+            log.error("evsd starts without its keys", reason=error.message)
+
+    @property
+    def audit_log(self) -> Path:
+        """The log that every use of a key is recorded in."""
+        return self._paths.audit_log
 
     @property
     def release_socket(self) -> Path:
@@ -65,117 +111,170 @@ class KeyProcess(Resource):
     def close(self) -> None:
         """End the process; it has no state of its own to lose."""
         self._closed.set()
-        with self._lock:
-            if self._running is not None:
-                self._running.stop()
+        with self._changed:
+            life = self._life
+            self._changed.notify_all()
+        if life is not None:
+            life.stop()
+        self._supervisor.join()
 
     def call(self, operation: str, call: Call, **params: Any) -> dict[str, Any]:
         """Carry out one operation; raises the published error it was refused with."""
-        running = self._current()
-        future = running.send(operation, call, params)
+        return _result(self._current().ask(operation, call, params))
+
+    async def ask(self, operation: str, call: Call, **params: Any) -> dict[str, Any]:
+        """`call` for coroutines: no thread waits for the answer."""
+        running = self._running
+        if running is None:
+            running = await asyncio.to_thread(self._current)
         try:
-            answer = future.result(CALL_TIMEOUT_S)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return _result(await running.channel.ask(operation, call, params))
         except TimeoutError as error:
-            running.kill()  # a token that hangs would hold up every later call too
-            raise KmsUnavailable(reason=f"no answer within {CALL_TIMEOUT_S} s") from error
-        if "error" in answer:
-            raise from_wire(answer["error"])
-        result: dict[str, Any] = answer["result"]
-        return result
+            raise running.kill() from error
 
     def _current(self) -> _Running:
-        with self._lock:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._running or self._trouble or self._closed.is_set(), START_WAIT_S
+            )
             if self._closed.is_set():
                 raise KmsUnavailable(reason="evsd is stopping")
-            if self._running is None or not self._running.alive:
-                if self._running is not None:
-                    log.error("key process died", status=self._running.stop())
-                self._running = _Running(self._paths, self._died)
+            if self._running is None:
+                raise KmsUnavailable(reason=self._trouble or "evsd-keys is being started")
             return self._running
 
-    def _died(self) -> None:
-        """Start it again without waiting for a call: servers of volumes need it too."""
-        for pause in itertools.chain((0, 1, 2, 5), itertools.repeat(10)):
-            if self._closed.wait(pause):
+    def _supervise(self) -> None:
+        deaths = 0
+        while not self._closed.is_set():
+            began = time.monotonic()
+            trouble = self._one_life()
+            if self._closed.is_set():
                 return
-            try:
-                self._current()
-            except KmsUnavailable as error:
-                log.error("key process can't be started", reason=error.message)
-            else:
-                return
+            log.error("key process ended", reason=trouble)
+            deaths = 0 if time.monotonic() > began + LONG_LIFE_S else deaths + 1
+            pause = PAUSES_S[min(deaths, len(PAUSES_S)) - 1] if deaths else 0
+            self._announce(None, trouble if pause else "")
+            self._closed.wait(pause)
+
+    def _one_life(self) -> str:
+        """Start the process and watch it until it ends; returns why it did."""
+        try:
+            self._life = running = _Running(self._paths)
+        except (KmsUnavailable, OSError, ValueError) as error:
+            return str(error)
+        if self._closed.is_set():  # `close` may have seen only the life before this one
+            return f"evsd is stopping (status {running.stop()})"
+        try:
+            # The first answer comes when the token was opened, or is known to be away.
+            running.ask("probe", PROBE, {})
+            self._prepare(lambda *request: _result(running.ask(*request)))
+            self._announce(running, "")
+            while not running.ended.wait(PROBE_INTERVAL_S):
+                running.ask("probe", PROBE, {})
+            reason = "evsd-keys died"
+        except PublishedError as error:
+            reason = error.message
+        self._announce(None, "")
+        return f"{reason} (status {running.stop()})"
+
+    def _announce(self, running: _Running | None, trouble: str) -> None:
+        with self._changed:
+            self._running, self._trouble = running, trouble
+            self._changed.notify_all()
 
 
 class _Running:
     """One life of the key process."""
 
-    def __init__(self, paths: KeyProcessPaths, on_death: Callable[[], None]) -> None:
-        self._on_death = on_death
+    def __init__(self, paths: KeyProcessPaths) -> None:
+        self.ended = threading.Event()
         ours, theirs = socket.socketpair()
-        with theirs:
+        of_loop, other_end = socket.socketpair()
+        pin_fds = [paths.hsm.pin_fd] if paths.hsm and paths.hsm.pin_fd is not None else []
+        with theirs, other_end, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            undo.callback(of_loop.close)
+            fds = (theirs.fileno(), other_end.fileno())
             self._process = subprocess.Popen(  # noqa: S603
-                _command(paths, theirs.fileno()),
-                env=_environment(),
-                pass_fds=[theirs.fileno()],
+                _command(paths, *fds),
+                env=_environment(paths.hsm.environment if paths.hsm else {}),
+                pass_fds=[*fds, *pin_fds],
                 stdin=subprocess.DEVNULL,
             )
+            undo.pop_all()
+        self.channel = LoopChannel(of_loop)
         self._socket = ours
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lines = ours.makefile("rb")
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
-        self.alive = True
         self._await_ready()
-        threading.Thread(target=self._read, name="keys-reader", daemon=True).start()
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"keys-{work.__name__}", daemon=True).start()
 
     def _await_ready(self) -> None:
         self._socket.settimeout(START_TIMEOUT_S)
         try:
-            ready = self._lines.readline()
-        except TimeoutError:
-            ready = b""
+            line = self._lines.readline()
+        except OSError:  # it timed out
+            line = b""
         self._socket.settimeout(None)
-        if not ready:
-            self.alive = False
-            raise KmsUnavailable(reason=f"evsd-keys did not start (status {self.stop()})")
+        answer = json.loads(line) if line else {"ready": False, "reason": "it died or hangs"}
+        if not answer["ready"]:
+            status = self.stop()
+            raise KmsUnavailable(
+                reason=f"evsd-keys did not start (status {status}): {answer['reason']}"
+            )
+
+    def ask(self, operation: str, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer; a process that doesn't answer is ended."""
+        future = self.send(operation, call, params)
+        try:
+            return future.result(CALL_TIMEOUT_S)
+        except TimeoutError as error:
+            raise self.kill() from error
+
+    def kill(self) -> KmsUnavailable:
+        """End a process that gives no answer: it would hold up every later call too."""
+        self._process.kill()
+        return KmsUnavailable(reason=f"no answer within {CALL_TIMEOUT_S} s")
 
     def send(
         self, operation: str, call: Call, params: dict[str, Any]
     ) -> Future[dict[str, Any]]:  # fmt: skip
         """Send a request; the future fails with `KmsUnavailable` if the process dies first."""
         future: Future[dict[str, Any]] = Future()
+        future.set_running_or_notify_cancel()  # or a caller that hangs up could cancel it
         with self._lock:
+            if self.ended.is_set():
+                raise KmsUnavailable(reason="evsd-keys has died")
             number = next(self._numbers)
             self._waiting[number] = future
-            request = {
-                "id": number,
-                "operation": operation,
-                "call": call.as_wire(),
-                "params": params,
-            }
-            try:
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-            except OSError as error:
-                self._waiting.pop(number, None)
-                raise KmsUnavailable(reason="evsd-keys has died") from error
+            self._outbox.put(spell(number, operation, call, params))
         return future
 
+    def _write(self) -> None:
+        """Send in a thread of its own: who asks must not wait for a process that hangs."""
+        with contextlib.suppress(OSError):  # it has died, which the reader notices
+            while (line := self._outbox.get()) is not None:
+                self._socket.sendall(line)
+
     def _read(self) -> None:
-        for line in self._lines:
-            answer = json.loads(line)
-            with self._lock:
-                future = self._waiting.pop(answer["id"])
-            future.set_result(answer)
+        # A process that is killed ends the stream with ECONNRESET, or in the middle of a line.
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._lines:
+                answer = json.loads(line)
+                with self._lock:
+                    future = self._waiting.pop(answer["id"])
+                future.set_result(answer)
         with self._lock:
-            self.alive = False
+            self.ended.set()
             orphans, self._waiting = list(self._waiting.values()), {}
+        self._outbox.put(None)
         for future in orphans:
             future.set_exception(KmsUnavailable(reason="evsd-keys died during the request"))
-        self._on_death()
-
-    def kill(self) -> None:
-        """End a process that doesn't answer; its death is then noticed like any other."""
-        self._process.kill()
 
     def stop(self) -> int:
         """Close the channel, which ends the process; returns its exit status."""
@@ -188,25 +287,43 @@ class _Running:
             return self._process.wait()
         finally:
             self._socket.close()
+            self.channel.close()
 
 
-def _command(paths: KeyProcessPaths, control_fd: int) -> list[str]:
-    options = {
+def _result(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise from_wire(answer["error"])
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def _command(paths: KeyProcessPaths, control_fd: int, loop_fd: int) -> list[str]:
+    options: dict[str, object] = {
         "--control-fd": control_fd,
+        "--loop-fd": loop_fd,
         "--database": paths.database_url,
         "--token-dir": paths.token_dir,
         "--audit-log": paths.audit_log,
+        "--audit-segment": paths.audit_segment,
         "--release-socket": paths.release_socket,
     }
-    words = [str(word) for pair in options.items() for word in pair]
+    if (hsm := paths.hsm) is not None:
+        options |= {
+            "--module": hsm.module,
+            "--token-label": hsm.token_label,
+            "--token-slot": hsm.slot,
+            "--pin-file": hsm.pin_file or f"/dev/fd/{hsm.pin_fd}",
+        }
+    words = [f"{name}={value}" for name, value in options.items() if value is not None]
     return [sys.executable, "-m", "evsd.kms.process", *words]
 
 
-def _environment() -> dict[str, str]:
+def _environment(of_module: Mapping[str, str]) -> dict[str, str]:
     # Python and glibc keep what is freed: a dropped data key was found 3 to 5 times in the
     # process afterwards. With these glibc overwrites it; perturb alone does nothing, since
     # pymalloc and the tcache would pass it by.
     return {
+        **of_module,
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "PYTHONMALLOC": "malloc",

@@ -1,14 +1,14 @@
 r"""Every cryptographic primitive of the control plane; the data path's are in `nbd_plugin`.
 
-The envelope: a data key encrypted under one version of a CMK by AES-256-GCM on the token.
-Numbers are little-endian; n is the length of the data key in bytes::
+The envelope: a data key, or up to 4096 bytes of data, encrypted under one version of a CMK by
+AES-256-GCM on the token. Numbers are little-endian; n is the length of what is encrypted::
 
     offset  length  field
     0       1       format: 0x02
-    1       1       purpose: 0x00 data key
+    1       1       purpose: 0x00 data key, 0x01 data, 0x02 import token
     2       2       length of what follows up to the digest: n + 88
     4       12      IV, random
-    16      n       AES-256-GCM ciphertext of the data key
+    16      n       AES-256-GCM ciphertext
     16+n    16      AES-256-GCM tag
     32+n    20      zeros
     52+n    36      CMK id, ASCII
@@ -20,6 +20,10 @@ Numbers are little-endian; n is the length of the data key in bytes::
 For a 512-bit data key that is 188 bytes, 376 hex digits, the published length. The CMK id and
 version, the purpose and the encryption context are thereby authenticated; the 20 zero bytes are
 checked to be zero, so no bit of an envelope can change unnoticed.
+
+Import: key material travels under RSA-2048 OAEP to a transport key made for one import. Its private
+half is in the import token, an envelope of purpose 0x02 under the service's own key, and nowhere
+else; SoftHSM's OAEP knows no SHA-256, so the material is decrypted here and not on the token.
 
 The seal: a data key on its way to the server of a volume, RFC 9180 HPKE in base mode with
 DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, info = ``evsd key release v1:<attachment
@@ -37,14 +41,21 @@ import string
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 FORMAT = 0x02
-PURPOSE_DATA_KEY = 0x00
 IV_LENGTH = 12
+MATERIAL_LENGTH = 32
+OAEP_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "RSAES_OAEP_SHA_256": hashes.SHA256(),
+    "RSAES_OAEP_SHA_1": hashes.SHA1(),  # noqa: S303 - published; OAEP does not need it collision-free
+}
 TAG_LENGTH = 16
 OVERHEAD = 4 + IV_LENGTH + TAG_LENGTH + 20 + 36 + 4 + 32
 
@@ -54,6 +65,14 @@ _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 # The DEK of a volume is 512 random bits, so stretching adds nothing; 1000 is cryptsetup's minimum.
 DIGEST_ITERATIONS = 1000
+
+
+class Purpose(IntEnum):
+    """What an envelope holds; authenticated, so that none is ever taken for another."""
+
+    DATA_KEY = 0x00
+    DATA = 0x01
+    IMPORT_TOKEN = 0x02
 
 
 class EnvelopeError(ValueError):
@@ -96,23 +115,28 @@ class Envelope:
 
 
 def wrap(
-    key: GcmKey, key_id: str, version: int, data_key: bytes, context: Mapping[str, str] | str
+    key: GcmKey,
+    key_id: str,
+    version: int,
+    data: bytes,
+    context: Mapping[str, str] | str,
+    purpose: Purpose = Purpose.DATA_KEY,
 ) -> bytes:
-    """Encrypt `data_key` under the CMK, bound to `context`."""
-    header = struct.pack("<BBH", FORMAT, PURPOSE_DATA_KEY, len(data_key) + 88)
+    """Encrypt `data` under the CMK, bound to `context`."""
+    header = struct.pack("<BBH", FORMAT, purpose, len(data) + 88)
     tail = key_id.encode("ascii") + version.to_bytes(4, "little")
     iv = os.urandom(IV_LENGTH)
-    ciphertext = key.encrypt(iv, _aad(header, tail, context), data_key)
+    ciphertext = key.encrypt(iv, _aad(header, tail, context), data)
     body = header + iv + ciphertext + bytes(20) + tail
     return body + hashlib.sha256(body).digest()
 
 
-def parse(blob: bytes) -> Envelope:
+def parse(blob: bytes, purpose: Purpose = Purpose.DATA_KEY) -> Envelope:
     """Take an envelope apart; raises `EnvelopeError` for anything that is not one."""
     if len(blob) <= OVERHEAD:
         raise EnvelopeError("it is too short")
-    fmt, purpose, length = struct.unpack_from("<BBH", blob)
-    if (fmt, purpose) != (FORMAT, PURPOSE_DATA_KEY) or length + 36 != len(blob):
+    fmt, found, length = struct.unpack_from("<BBH", blob)
+    if (fmt, found) != (FORMAT, purpose) or length + 36 != len(blob):
         raise EnvelopeError("it has no envelope's beginning or length")
     body, digest = blob[:-32], blob[-32:]
     if not hmac.compare_digest(hashlib.sha256(body).digest(), digest):
@@ -123,7 +147,7 @@ def parse(blob: bytes) -> Envelope:
 
 
 def unwrap(key: GcmKey, envelope: Envelope, context: Mapping[str, str] | str) -> bytes:
-    """The data key; raises `EnvelopeError` where key, context or bytes are not the right ones."""
+    """What is in it; raises `EnvelopeError` where key, context or bytes are not the right ones."""
     aad = _aad(envelope.header, envelope.tail, context)
     return key.decrypt(envelope.iv, aad, envelope.ciphertext)
 
@@ -166,6 +190,34 @@ def volume_key_digest(data_key: bytes) -> KeyDigest:
     return KeyDigest(salt, DIGEST_ITERATIONS, value)
 
 
+def new_transport_key() -> tuple[bytes, bytes]:
+    """A key pair for one import: (PKCS#8, SubjectPublicKeyInfo), both DER."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return (
+        private.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+        private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        ),
+    )
+
+
+def open_material(private_key: bytes, algorithm: str, material: bytes) -> bytes:
+    """Imported key material in clear; raises ValueError. `algorithm` is one of `OAEP_HASHES`."""
+    key = serialization.load_der_private_key(private_key, None)
+    assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - we made it
+    digest = OAEP_HASHES[algorithm]
+    return key.decrypt(material, padding.OAEP(padding.MGF1(digest), digest, None))
+
+
+def material_digest(key_id: str, material: bytes) -> str:
+    """What is kept of imported material, to tell whether it is the same another time."""
+    return hashlib.sha256(b"evsd imported material:" + key_id.encode() + material).hexdigest()
+
+
 def new_data_key(bits: int) -> bytes:
     """A random data key of `bits` bits."""
     return os.urandom(bits // 8)
@@ -176,6 +228,11 @@ def new_access_key() -> tuple[str, str]:
     letters = string.ascii_uppercase + string.digits
     access = "".join(secrets.choice(letters) for _ in range(20))
     return access, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(40))
+
+
+def new_security_token() -> str:
+    """What goes with a temporary access key, and is compared with its digest."""
+    return secrets.token_urlsafe(96)
 
 
 def same_secret(left: str, right: str | None) -> bool:

@@ -1,8 +1,9 @@
 """evsd-keys: the one process that opens the token and sees data keys in clear.
 
-evsd starts it with one end of a socket pair, the control channel: JSON lines
-``{"id", "operation", "call", "params"}``, answered ``{"id", "result"}`` or ``{"id", "error"}``.
-When that channel closes, evsd is gone and this process ends: it never outlives its parent.
+evsd starts it with an end of each of two socket pairs, one for its threads and one for its event
+loop: JSON lines ``{"id", "operation", "call", "params"}``, answered ``{"id", "result"}`` or
+``{"id", "error"}``. When the first, the control channel, closes, evsd is gone and this process
+ends: it never outlives its parent.
 Servers of volumes reach it on the release socket (`release`). It has no network.
 
 All work is done on the event loop's own thread, because the token may be used from one thread
@@ -13,25 +14,43 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import struct
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from evsd.audit.log import AuditLog
-from evsd.errors import Internal, PublishedError
+from evsd.audit.mark import keep_mark, read_mark
+from evsd.errors import Internal, KmsUnavailable, PublishedError
 from evsd.kms import softhsm
 from evsd.kms.access_keys import AccessKeyService
-from evsd.kms.call import Call
+from evsd.kms.audit_signing import AuditSigning
+from evsd.kms.call import UNKNOWN, Call, Operation, Result, operation, operations_of
+from evsd.kms.datakeys import DataKeys
+from evsd.kms.grants import Grants
+from evsd.kms.identity import IdentityChanges
+from evsd.kms.imports import KeyImport
+from evsd.kms.keystore import KeyStore
+from evsd.kms.lifecycle import KeyLife
+from evsd.kms.recovery import KeyRecovery
 from evsd.kms.release import REQUEST_LIMIT, KeyRelease
-from evsd.kms.service import KeyService, Operation, has_keys
-from evsd.kms.token import SENTINEL, Token
-from evsd.kms.usage import UsageLog
+from evsd.kms.rotation import Rotation
+from evsd.kms.sentinel import TokenCheck, keys_known
+from evsd.kms.tags import KeyTags
+from evsd.kms.token import Token, TokenSettings
+from evsd.kms.upkeep import PERIOD_S, Upkeep
+from evsd.kms.usage import OK, UsageLog
+from evsd.kms.volumekeys import VolumeKeys
 from evsd.logs import configure_logging
 from evsd.processes import harden, lock_memory
 from evsd.store.database import Database
@@ -39,9 +58,23 @@ from evsd.store.database import Database
 LINE_LIMIT = 1024 * 1024
 RELEASE_TIMEOUT_S = 10
 
+# What of its parameters a refused request is recorded with; others may be secret, or long.
+NAMES = {"key_id", "alias", "grant_id", "user_id", "access"}
+
 Operations = dict[str, Operation]
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the process serves with."""
+
+    operations: Operations
+    release: KeyRelease
+    upkeep: Upkeep
+    audit: AuditLog
+    usage: UsageLog
 
 
 def main() -> None:
@@ -53,61 +86,215 @@ def main() -> None:
         lock_memory()
     except OSError as error:
         log.warning("key memory may be swapped", reason=str(error))
-    database = Database(options.database)
-    audit = AuditLog(options.audit_log)
-    settings = softhsm.prepare(options.token_dir, may_initialise=not has_keys(database))
-    with Token(settings) as token:
-        token.key(SENTINEL)
-        usage = UsageLog(audit)
-        keys = KeyService(database, token, usage)
-        access_keys = AccessKeyService(database, token, usage)
-        operations = {**keys.operations, **access_keys.operations}
-        release = KeyRelease(database, keys, usage)
-        asyncio.run(_serve(operations, release, options))
-    audit.close()
-    database.close()
+    control, loop = (socket.socket(fileno=fd) for fd in (options.control_fd, options.loop_fd))
+    with contextlib.ExitStack() as stack:
+        try:
+            parts = _build(options, stack)
+        except (KmsUnavailable, OSError) as error:
+            reason = error.message if isinstance(error, KmsUnavailable) else str(error)
+            control.sendall(json.dumps({"ready": False, "reason": reason}).encode() + b"\n")
+            sys.exit(1)
+        asyncio.run(_serve(control, loop, parts, options.release_socket))
+
+
+def _build(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Parts:
+    database = stack.enter_context(contextlib.closing(Database(options.database)))
+    token = stack.enter_context(Token(_token_settings(options, database), TokenCheck(database)))
+    signing = AuditSigning(token)
+    audit = stack.enter_context(
+        AuditLog(options.audit_log, options.audit_segment, signing.key, read_mark(database))
+    )
+    keep_mark(database, audit)
+    stack.callback(_write_mark, database)
+    if audit.head.sequence == 0 and keys_known(database):
+        audit.note_damage("the whole log is missing, for there are keys")
+    usage = UsageLog(audit)
+    if database.restored:
+        with usage.used(Call("service:kms", "", "", "evsd-keys", ""), "start-on-restored-database"):
+            pass
+    keys = KeyStore(database, token, usage)
+    life, rotation = KeyLife(keys), Rotation(keys)
+    volume_keys = VolumeKeys(keys, life)
+    operations = operations_of(
+        life,
+        rotation,
+        volume_keys,
+        DataKeys(keys),
+        Grants(keys),
+        KeyImport(keys),
+        KeyTags(keys),
+        KeyRecovery(keys),
+        AccessKeyService(database, token, usage),
+        IdentityChanges(database, usage),
+        signing,
+        TokenWatch(token),
+        usage,
+    )
+    release = KeyRelease(database, volume_keys, usage)
+    return _Parts(operations, release, Upkeep(keys, rotation), audit, usage)
+
+
+def _write_mark(database: Database) -> None:
+    """At the end of the process nothing is recorded that the mark does not know."""
+    with contextlib.suppress(SQLAlchemyError), database.transaction():
+        pass
+
+
+def _token_settings(options: argparse.Namespace, database: Database) -> TokenSettings:
+    if options.module is None:
+        return softhsm.prepare(options.token_dir, may_initialise=not keys_known(database))
+    return TokenSettings(
+        options.module, options.token_label, options.pin_file, slot=options.token_slot
+    )
+
+
+class TokenWatch:
+    """Finds out, when evsd asks, whether the token is there, and logs when that has changed."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._trouble = ""
+
+    @operation
+    def probe(self, _call: Call) -> Result:
+        """Open the token if it isn't; that it is away is no error here."""
+        try:
+            self._token.probe()
+        except KmsUnavailable as error:
+            trouble = error.message
+        else:
+            trouble = ""
+        if trouble and trouble != self._trouble:
+            log.error("the token can't be used", reason=trouble)
+        elif self._trouble and not trouble:
+            log.info("the token can be used again")
+        self._trouble = trouble
+        return {"trouble": trouble}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="evsd-keys")
     parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--loop-fd", type=int, required=True)
     parser.add_argument("--database", required=True)
-    parser.add_argument("--token-dir", type=Path, required=True)
+    parser.add_argument("--token-dir", type=Path, required=True)  # of the embedded token
+    parser.add_argument("--module", type=Path)
+    parser.add_argument("--token-label")
+    parser.add_argument("--token-slot", type=int)
+    parser.add_argument("--pin-file", type=Path)
     parser.add_argument("--audit-log", type=Path, required=True)
+    parser.add_argument("--audit-segment", type=int, required=True)
     parser.add_argument("--release-socket", type=Path, required=True)
     return parser.parse_args()
 
 
-async def _serve(operations: Operations, release: KeyRelease, options: argparse.Namespace) -> None:
+async def _serve(
+    control: socket.socket, loop: socket.socket, parts: _Parts, release_socket: Path
+) -> None:
     # Both reach the whole process group now and then: evsd decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    control = socket.socket(fileno=options.control_fd)
-    reader, writer = await asyncio.open_connection(sock=control, limit=LINE_LIMIT)
-    options.release_socket.unlink(missing_ok=True)
+    release_socket.unlink(missing_ok=True)
     os.umask(0o077)
     server = await asyncio.start_unix_server(
-        lambda r, w: _release(release, r, w), options.release_socket, limit=REQUEST_LIMIT
+        lambda r, w: _release(parts.release, r, w), release_socket, limit=REQUEST_LIMIT
     )
-    async with server:
-        writer.write(b'{"ready":true}\n')
-        while line := await reader.readline():
-            writer.write(json.dumps(_carry_out(operations, line)).encode() + b"\n")
+    async with server, asyncio.TaskGroup() as tasks:
+        others = [tasks.create_task(_tend(parts.upkeep)), tasks.create_task(_answer(loop, parts))]
+        control.sendall(b'{"ready":true}\n')
+        await _answer(control, parts)
+        for other in others:
+            other.cancel()
+
+
+async def _answer(channel: socket.socket, parts: _Parts) -> None:
+    """Carry out what one channel asks for, until evsd closes it or dies."""
+    reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)
+    with contextlib.suppress(ConnectionError):
+        async for lines in _batches(reader):
+            writer.write(b"".join(_carry_out_all(parts, lines)))
             await writer.drain()
 
 
-def _carry_out(operations: Operations, line: bytes) -> dict[str, Any]:
-    request = json.loads(line)
+async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
+    """All lines that have arrived, each time some have."""
+    rest = b""
+    while data := await reader.read(LINE_LIMIT):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+
+
+def _carry_out_all(parts: _Parts, lines: list[bytes]) -> list[bytes]:
+    """The answers to some requests, whose uses of keys wait together for one sync of the log.
+
+    A change of records syncs the log itself, and with its own record those that wait. Where that
+    fails they are forgotten, and their answers are not given: no record, no key.
+    """
+    audit = parts.audit
+    settled: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    for line in lines:
+        before = audit.head
+        answer = _carry_out(parts, json.loads(line))
+        if audit.head.sequence < before.sequence:
+            settled += _withhold(waiting, KmsUnavailable(reason="the audit log can't be written"))
+            waiting = []
+        waiting.append(answer)
+        if audit.settled:
+            settled, waiting = settled + waiting, []
     try:
-        operation = operations[request["operation"]]
-        result = operation(Call(**request["call"]), **request["params"])
+        audit.sync()
+    except KmsUnavailable as error:
+        waiting = _withhold(waiting, error)
+    return [json.dumps(answer).encode() + b"\n" for answer in settled + waiting]
+
+
+def _withhold(answers: list[dict[str, Any]], error: KmsUnavailable) -> list[dict[str, Any]]:
+    return [{"id": answer["id"], "error": error.as_wire()} for answer in answers]
+
+
+async def _tend(upkeep: Upkeep) -> None:
+    while True:
+        try:
+            async for _ in upkeep.round():
+                await asyncio.sleep(0)  # requests come first, however much is due
+        except Exception:
+            log.exception("upkeep failed")
+        await asyncio.sleep(PERIOD_S)
+
+
+def _carry_out(parts: _Parts, request: dict[str, Any]) -> dict[str, Any]:
+    call, before = Call(**request["call"]), parts.audit.head
+    error: PublishedError
+    try:
+        result = parts.operations[request["operation"]](call, **request["params"])
         return {"id": request["id"], "result": result}
-    except PublishedError as error:
-        return {"id": request["id"], "error": error.as_wire()}
+    except PublishedError as refusal:
+        error = refusal
     except Exception:
-        request_id = request["call"]["request_id"]
-        log.exception("operation failed", operation=request["operation"], request_id=request_id)
-        return {"id": request["id"], "error": Internal(request_id=request_id).as_wire()}
+        error = Internal(request_id=call.request_id)
+        log.exception(
+            "operation failed", operation=request["operation"], request_id=call.request_id
+        )
+    # Refused before its use began, or failed after its record was written: no refusal is without
+    # a record that says so. Of callers that are unknown yet evsd keeps count.
+    unsaid = parts.audit.head == before or parts.usage.last_result == OK
+    if unsaid and call.principal != UNKNOWN:
+        error = _recorded(parts.usage, call, request, error)
+    return {"id": request["id"], "error": error.as_wire()}
+
+
+def _recorded(
+    usage: UsageLog, call: Call, request: dict[str, Any], error: PublishedError
+) -> PublishedError:
+    action, params = request["operation"].replace("_", "-"), request["params"]
+    named = {name: params[name] for name in NAMES & params.keys() if params[name]}
+    try:
+        usage.record_refusal(call, action, named.pop("key_id", ""), error.code, named)
+    except KmsUnavailable as unavailable:
+        return unavailable
+    return error
 
 
 async def _release(

@@ -16,15 +16,16 @@ from typing import Any, NoReturn
 
 from evsd.errors import BadCiphertext, PublishedError, TicketRefused
 from evsd.kms import crypto
-from evsd.kms.call import Call
-from evsd.kms.context import encryption_context
-from evsd.kms.service import KeyService
+from evsd.kms.call import UNKNOWN, Call
+from evsd.kms.context import encryption_context, service_call
 from evsd.kms.usage import UsageLog
-from evsd.processes import start_time
+from evsd.kms.volumekeys import VolumeKeys
+from evsd.processes import Process
 from evsd.store.database import Database
 from evsd.store.tables import Attachment, Project, Volume
 
 REQUEST_LIMIT = 64 * 1024
+RELEASE = "release-volume-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,16 @@ class KeyRequest:
 class KeyRelease:
     """Answers the servers of volumes."""
 
-    def __init__(self, database: Database, keys: KeyService, usage: UsageLog) -> None:
+    def __init__(self, database: Database, keys: VolumeKeys, usage: UsageLog) -> None:
         self._database, self._keys, self._used = database, keys, usage.used
 
     def answer(self, line: bytes, peer_pid: int) -> bytes:
         """One request line in, one answer line out."""
         try:
-            encapsulated, sealed = self._release(_parse(line), peer_pid)
+            request = _parse(line)
+            if request is None:
+                self._refuse("", peer_pid)
+            encapsulated, sealed = self._release(request, peer_pid)
             reply: dict[str, Any] = {
                 "encapsulated_key": encapsulated.hex(),
                 "sealed_dek": sealed.hex(),
@@ -59,33 +63,28 @@ class KeyRelease:
         with self._database.reading() as session:
             attachment = session.get(Attachment, request.attachment_id)
             if attachment is None or not _is_its_server(attachment, request.ticket, peer_pid):
-                self._refuse(request, peer_pid)
+                self._refuse(request.attachment_id, peer_pid)
             volume = session.get_one(Volume, attachment.volume_id)
             project = session.get_one(Project, volume.project_id)
-        call = Call(
-            principal=f"service:evs for {volume.user_name}",
-            domain_id=project.domain_id,
-            project_id=project.id,
-            source=f"pid:{peer_pid}",
-            request_id=attachment.id,
-        )
+        call = service_call(volume, project, f"pid:{peer_pid}", attachment.id)
         context = encryption_context(project.id, volume.id)
+        if len(request.public_key) != crypto.ENCAPSULATED_LENGTH:
+            with self._used(call, RELEASE, volume.cmk_id, context):
+                raise BadCiphertext(reason="the public key is not an X25519 key")
         data_key = self._keys.unwrap_volume_key(
-            call, "release-volume-key", volume.cmk_id, request.wrapped_dek, context
+            call, RELEASE, volume.cmk_id, request.wrapped_dek, context
         )
-        try:
-            return crypto.seal(data_key, request.public_key, attachment.id)
-        except ValueError as error:
-            raise BadCiphertext(reason="the public key is not an X25519 key") from error
+        return crypto.seal(data_key, request.public_key, attachment.id)
 
-    def _refuse(self, request: KeyRequest, peer_pid: int) -> NoReturn:
+    def _refuse(self, attachment_id: str, peer_pid: int) -> NoReturn:
         """A false ticket is a refused use of a key, and recorded like one."""
-        unknown = Call("unknown", "", "", f"pid:{peer_pid}", request.attachment_id[:64])
-        with self._used(unknown, "release-volume-key"):
+        unknown = Call(UNKNOWN, "", "", f"pid:{peer_pid}", attachment_id[:64])
+        with self._used(unknown, RELEASE):
             raise TicketRefused()
 
 
-def _parse(line: bytes) -> KeyRequest:
+def _parse(line: bytes) -> KeyRequest | None:
+    """The request, or None for what is none."""
     try:
         fields = json.loads(line)
         return KeyRequest(
@@ -94,13 +93,13 @@ def _parse(line: bytes) -> KeyRequest:
             public_key=bytes.fromhex(fields["public_key"]),
             wrapped_dek=base64.b64decode(fields["wrapped_dek"], validate=True),
         )
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-        raise TicketRefused() from error
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        return None
 
 
 def _is_its_server(attachment: Attachment, ticket: str, peer_pid: int) -> bool:
     return (
         crypto.same_secret(crypto.ticket_digest(ticket), attachment.ticket_sha256)
-        and peer_pid == attachment.server_pid
-        and start_time(peer_pid) == attachment.server_start
+        and attachment.server is not None
+        and attachment.server == Process.of(peer_pid)
     )

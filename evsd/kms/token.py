@@ -3,18 +3,23 @@
 All calls come from one thread of one process. python-pkcs11 0.10 initialises the module as
 single-threaded yet releases the GIL: two threads crashed it in 6 of 6 runs and broke SoftHSM's
 store for good; and processes that open one token at the same moment fail now and then.
+
+A token may go away and come back: what fails ends the session, and the next use opens a new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
-from pkcs11.exceptions import NoSuchKey, PKCS11Error
+from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 from pkcs11.mechanisms import GCMParams
 
 from evsd.durable import sync_changed
@@ -25,36 +30,65 @@ from evsd.resource import Resource
 # Found on the token exactly when the token is the right one and whole: only then may a missing
 # key be called missing, for a removed token looks the same as a destroyed key.
 SENTINEL = "evsd/sentinel"
+# A token that can't be opened is not asked again at every call: to open it may take seconds.
+REOPEN_PAUSE_S = 1.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Which token, and how to log in to it."""
+    """Which token, by label or by slot, and how to log in to it."""
 
     module: Path
-    label: str
+    label: str | None
     pin_file: Path
     files: Path | None = None  # of a token that keeps its objects in files and doesn't sync them
+    slot: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The token in words."""
+        return f"token {self.label!r}" if self.slot is None else f"the token in slot {self.slot}"
 
 
 class Token(Resource):
-    """An open, logged-in token. Raises `KmsUnavailable` for whatever the module can't do."""
+    """A token, opened and logged in to when it is first used, and again after it was lost.
 
-    def __init__(self, settings: TokenSettings) -> None:
-        self._files = settings.files
-        pin = settings.pin_file.read_text().strip()
-        try:
-            library = pkcs11.lib(str(settings.module))
-            token = library.get_token(token_label=settings.label)
-            self._session: Any = token.open(rw=True, user_pin=pin)
-        except (PKCS11Error, RuntimeError) as error:
-            raise _unavailable(f"can't open token {settings.label!r}", error) from error
+    `check` is called after each opening and raises `KmsUnavailable` for a token that is not to be
+    used. Every method raises `KmsUnavailable` for whatever the module can't do.
+    """
+
+    def __init__(
+        self, settings: TokenSettings, check: Callable[[Token], None] | None = None
+    ) -> None:
+        self._settings, self._check = settings, check
+        self._library: Any = None
+        self._opened: Any = None
         self._handles: dict[str, Any] = {}
+        self._opening = False
+        self._failed: tuple[float, KmsUnavailable] | None = None  # the last opening: when and why
 
     def close(self) -> None:
         """Log out; every handle is gone with the session."""
         self._handles.clear()
-        self._session.close()
+        if self._opened is not None:
+            with contextlib.suppress(PKCS11Error):  # it may be away
+                self._opened.close()
+            self._opened = None
+
+    def open(self) -> None:
+        """Open it now, not at the first use."""
+        _ = self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session; it may have ended without our knowing."""
+        return self._opened is not None
+
+    def probe(self) -> None:
+        """Find out whether keys can be used now; a token that has come back is opened."""
+        self.key(SENTINEL).encrypt(bytes(IV_LENGTH), b"probe", b"")
 
     def generate(self, label: str) -> TokenKey:
         """Make an AES-256 key that can't leave the token; returns when it is there to stay.
@@ -62,10 +96,10 @@ class Token(Resource):
         SoftHSM 2.6.1 only calls fflush: without a sync of our own a power cut would leave the
         record of a key whose object is gone, and every volume under it lost.
         """
-        # File systems stamp files with the kernel's tick, up to 10 ms behind this clock.
-        started = time.time_ns() - 1_000_000_000
-        try:
-            handle = self._session.generate_key(
+        started = _before_now()
+        # Not tried twice: of two objects with one label neither could be found any more.
+        with self._session_for("can't generate a key") as session:
+            self._handles[label] = session.generate_key(
                 KeyType.AES,
                 256,
                 label=label,
@@ -73,62 +107,199 @@ class Token(Resource):
                 capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
                 template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
             )
-        except PKCS11Error as error:
-            raise _unavailable("can't generate a key", error) from error
-        if self._files is not None:
-            sync_changed(self._files, started)
-        self._handles[label] = handle
-        return TokenKey(handle)
+        self._sync(started)
+        return TokenKey(self, label)
+
+    def import_key(self, label: str, material: bytes) -> TokenKey:
+        """Put an AES-256 key on the token, from which it can't be read again; there to stay."""
+        started = _before_now()
+        template = {
+            Attribute.CLASS: ObjectClass.SECRET_KEY,
+            Attribute.KEY_TYPE: KeyType.AES,
+            Attribute.VALUE: material,
+            Attribute.LABEL: label,
+            Attribute.TOKEN: True,
+            Attribute.PRIVATE: True,
+            Attribute.SENSITIVE: True,
+            Attribute.EXTRACTABLE: False,
+            Attribute.ENCRYPT: True,
+            Attribute.DECRYPT: True,
+        }
+        with self._session_for("can't import a key") as session:
+            self._handles[label] = session.create_object(template)
+        self._sync(started)
+        return TokenKey(self, label)
 
     def destroy(self, label: str) -> None:
-        """Destroy a key that nothing was encrypted under."""
-        self._find(label).destroy()
-        del self._handles[label]
+        """Destroy a key for good; one that isn't there is destroyed already."""
+        started = _before_now()
+        try:
+            handle = self._find(label)
+        except NoSuchKey:
+            return
+        with self._session_for(f"can't destroy key {label}"):
+            handle.destroy()
+        self._handles.pop(label, None)
+        self._sync(started)
+
+    def random(self, bits: int) -> bytes:
+        """Random bytes of the token's own generator."""
+        with self._session_for("can't generate random bytes") as session:
+            return bytes(session.generate_random(bits))
 
     def ensure(self, label: str) -> TokenKey:
         """The key `label`, made now if the token doesn't have it."""
         try:
-            return TokenKey(self._find(label))
+            self._find(label)
         except NoSuchKey:
             return self.generate(label)
+        return TokenKey(self, label)
+
+    def settle(self, label: str) -> TokenKey:
+        """The key `label`, made or found, and surely on disk."""
+        if not self.has(label):
+            return self.generate(label)
+        self._sync(0)
+        return TokenKey(self, label)
 
     def key(self, label: str) -> TokenKey:
         """The key `label`, which must be there."""
         try:
-            return TokenKey(self._find(label))
+            self._find(label)
+        except NoSuchKey as error:
+            raise _unavailable(f"the token has no key {label}", error) from error
+        return TokenKey(self, label)
+
+    def has(self, label: str) -> bool:
+        """Whether the token has this key; says no only if it has its sentinel."""
+        try:
+            self._find(label)
+        except NoSuchKey:
+            return False
+        return True
+
+    def secret(self, label: str) -> bytes:
+        """32 bytes that this token alone can give: zeros encrypted under a key for this alone."""
+        return self.ensure(label).encrypt(bytes(IV_LENGTH), b"evsd secret", bytes(32))[:32]
+
+    def use(self, label: str, work: Callable[[Any], T]) -> T:
+        """Do `work` with the handle of a key: again on a new session if the old one has ended."""
+        try:
+            return self._use_once(label, work)
+        except KmsUnavailable:
+            # A session that is still open would answer the same again.
+            if self.is_open or self._opening:
+                raise
+        return self._use_once(label, work)
+
+    def _use_once(self, label: str, work: Callable[[Any], T]) -> T:
+        try:
+            with self._session_for(f"can't use key {label}"):
+                return work(self._find(label))
         except NoSuchKey as error:
             raise _unavailable(f"the token has no key {label}", error) from error
 
+    def _sync(self, started: int) -> None:
+        if self._settings.files is not None:
+            sync_changed(self._settings.files, started)
+
+    # --- the session ---------------------------------------------------------------------------
+
+    @property
+    def _session(self) -> Any:
+        if self._opened is None:
+            self._open()
+        return self._opened
+
+    @contextmanager
+    def _session_for(self, what: str) -> Iterator[Any]:
+        """The session, for a call of the module; if that fails, the next call opens a new one."""
+        session = self._session
+        try:
+            yield session
+        except NoSuchKey:
+            raise
+        except PKCS11Error as error:
+            self._lose()
+            raise _unavailable(what, error) from error
+
+    def _lose(self) -> None:
+        # Nothing is closed: that would be one more call of a module in trouble. To initialise it
+        # anew ends all its sessions.
+        self._handles.clear()
+        self._opened = None
+
+    def _open(self) -> None:
+        if self._failed is not None and time.monotonic() < self._failed[0] + REOPEN_PAUSE_S:
+            raise self._failed[1].with_traceback(None)
+        if self._opening:
+            raise KmsUnavailable(reason=f"{self._settings.name} has gone away")
+        self._opening = True
+        try:
+            self._opened = self._log_in()
+            if self._settings.files is not None:
+                self._read_all_handles()
+            if self._check is not None:
+                self._check(self)
+        except KmsUnavailable as error:
+            self._lose()
+            self._failed = (time.monotonic(), error)
+            raise
+        finally:
+            self._opening = False
+        self._failed = None
+
+    def _log_in(self) -> Any:
+        settings = self._settings
+        try:
+            pin = settings.pin_file.read_text().strip()
+            if self._library is None:
+                self._library = pkcs11.lib(str(settings.module))
+            else:  # SoftHSM, and others, see a token that was away only then
+                self._library.reinitialize()
+            return find_token(self._library, settings).open(rw=True, user_pin=pin)
+        except (PKCS11Error, OSError) as error:
+            raise _unavailable(f"can't open {settings.name}", error) from error
+
+    def _read_all_handles(self) -> None:
+        # SoftHSM's look-up is linear, 120 ms at 10,000 keys, as long as two hundred reads of one's
+        # label: without this the first use of each key would cost it. A network HSM has an index,
+        # and would rather not be asked ten thousand times.
+        with self._session_for("can't list the keys") as session:
+            for handle in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}):
+                self._handles[handle.label] = handle
+
     def _find(self, label: str) -> Any:
-        # SoftHSM's look-up is linear (120 ms at 10,000 keys), so a handle is looked up once.
+        session = self._session
         if label not in self._handles:
-            try:
-                self._handles[label] = self._session.get_key(
-                    object_class=ObjectClass.SECRET_KEY, label=label
-                )
-            except NoSuchKey:
-                raise
-            except PKCS11Error as error:
-                raise _unavailable(f"can't look for key {label}", error) from error
+            with self._session_for(f"can't look for key {label}"):
+                try:
+                    self._handles[label] = _look_up(session, label)
+                except NoSuchKey:
+                    if self._check is not None and label != SENTINEL:
+                        self._require_sentinel(session)
+                    raise
         return self._handles[label]
+
+    def _require_sentinel(self, session: Any) -> None:
+        """A key is missing: is it, or has the token gone away?"""
+        try:
+            _look_up(session, SENTINEL)
+        except NoSuchKey as error:
+            self._lose()
+            raise _unavailable(f"{self._settings.name} has gone away", error) from error
 
 
 class TokenKey:
     """A key on the token that does AES-256-GCM (`crypto.GcmKey`)."""
 
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
+    def __init__(self, token: Token, label: str) -> None:
+        self._token, self._label = token, label
 
     def encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
         """Encrypt; the 16-byte tag follows the ciphertext."""
-        try:
-            return bytes(
-                self._handle.encrypt(
-                    plaintext, mechanism=Mechanism.AES_GCM, mechanism_param=_gcm(iv, aad)
-                )
-            )
-        except PKCS11Error as error:
-            raise _unavailable("the token can't encrypt", error) from error
+        parameters = _gcm(iv, aad)
+        return self._token.use(self._label, lambda handle: _encrypt(handle, parameters, plaintext))
 
     def decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         """Check the tag and decrypt.
@@ -136,17 +307,40 @@ class TokenKey:
         SoftHSM 2.6.1 answers GeneralError to a wrong tag and to its own trouble alike, so a
         failure is only blamed on the bytes once the token has shown that it still works.
         """
-        try:
-            return bytes(
-                self._handle.decrypt(
-                    ciphertext, mechanism=Mechanism.AES_GCM, mechanism_param=_gcm(iv, aad)
+        parameters = _gcm(iv, aad)
+
+        def work(handle: Any) -> bytes:
+            try:
+                return bytes(
+                    handle.decrypt(
+                        ciphertext, mechanism=Mechanism.AES_GCM, mechanism_param=parameters
+                    )
                 )
-            )
-        except PKCS11Error as error:
-            self.encrypt(bytes(IV_LENGTH), b"probe", b"")
-            raise EnvelopeError(
-                "key, encryption context or bytes are not the right ones"
-            ) from error
+            except PKCS11Error as error:
+                _encrypt(handle, _gcm(bytes(IV_LENGTH), b"probe"), b"")
+                raise EnvelopeError(
+                    "key, encryption context or bytes are not the right ones"
+                ) from error
+
+        return self._token.use(self._label, work)
+
+
+def find_token(library: Any, settings: TokenSettings) -> Any:
+    """The token in an initialised module; raises python-pkcs11's errors."""
+    if settings.slot is None:
+        return library.get_token(token_label=settings.label)
+    for slot in library.get_slots(token_present=True):
+        if slot.slot_id == settings.slot:
+            return slot.get_token()
+    raise NoSuchToken(f"slot {settings.slot} is empty or does not exist")
+
+
+def _look_up(session: Any, label: str) -> Any:
+    return session.get_key(object_class=ObjectClass.SECRET_KEY, label=label)
+
+
+def _encrypt(handle: Any, parameters: GCMParams, plaintext: bytes) -> bytes:
+    return bytes(handle.encrypt(plaintext, mechanism=Mechanism.AES_GCM, mechanism_param=parameters))
 
 
 def _gcm(iv: bytes, aad: bytes) -> GCMParams:
@@ -154,6 +348,14 @@ def _gcm(iv: bytes, aad: bytes) -> GCMParams:
     if len(iv) != IV_LENGTH:
         raise EnvelopeError("its IV has the wrong length")
     return GCMParams(iv, aad, TAG_LENGTH * 8)
+
+
+def _before_now() -> int:
+    """A moment surely before any file written from now on.
+
+    File systems stamp files with the kernel's tick, up to 10 ms behind this clock.
+    """
+    return time.time_ns() - 1_000_000_000
 
 
 def _unavailable(what: str, error: Exception) -> KmsUnavailable:

@@ -1,8 +1,17 @@
-"""A pool of files in one directory: `<volume id>.luks`, header first, sparse data behind it."""
+"""A pool of files in one directory: `<volume id>.luks`, header first, sparse data behind it.
+
+The file itself says how far an operation on it came, whatever the records say: they may be from a
+backup. `.unfinished` never had its header; `.deleting` was given up; and in a header, what is
+behind its `settled` bytes is being added, so it can be thrown away and nothing else can.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -10,7 +19,14 @@ import structlog
 from evsd.durable import sync
 from nbd_plugin import luks2
 
+WHOLE, UNFINISHED, GIVEN_UP = ".luks", ".unfinished", ".deleting"
+LEFT_OVER = (UNFINISHED, GIVEN_UP)
+
 log = structlog.get_logger()
+
+
+class SizeDiffers(luks2.HeaderError):
+    """A volume's file has another size than its record."""
 
 
 class FilePool:
@@ -21,14 +37,17 @@ class FilePool:
 
     def path(self, volume_id: str) -> Path:
         """Where the volume's file is."""
-        return self.directory / f"{volume_id}.luks"
+        return self.directory / f"{volume_id}{WHOLE}"
 
     def create(self, header: luks2.Header) -> None:
-        """Make a thin volume's file: there whole, on disk, or not at all."""
+        """Make a volume's file: there whole, on disk, or not at all.
+
+        A thick one has all its space, and no ciphertext yet: nothing of it is settled.
+        """
         unfinished = self._unfinished(header.uuid)
         fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, luks2.DATA_OFFSET + header.size)
+            _lengthen(fd, header)
             luks2.write(fd, header)
             os.fsync(fd)
         finally:
@@ -36,17 +55,90 @@ class FilePool:
         unfinished.rename(self.path(header.uuid))
         sync(self.directory)
 
-    def delete(self, volume_id: str) -> None:
-        """Remove the volume's file, and whatever an interrupted `create` left of it.
+    def grow(self, volume_id: str, before: int, size: int, *, again: bool = False) -> int:
+        """Begin to make a volume of `before` bytes one of `size`; `settle` or `shrink` ends it.
 
-        The wrapped key is overwritten first: blocks freed by a filesystem can be found again.
+        Returns where the new part begins: at `size` if that is settled already, as it may be
+        `again`, after a try that was interrupted or failed. The file grows before the header says
+        so, and one good copy of that is always there. Raises `SizeDiffers`, and touches nothing,
+        where the file says that it is not what the caller takes it for: a record from an old
+        backup must not cut off data. `HeaderError` too.
+        """
+        with self._writing(volume_id) as fd:
+            header = luks2.read(fd)
+            expected = before <= header.settled <= (size if again else before)
+            if not expected or header.size > size:
+                raise SizeDiffers(
+                    f"the file holds {header.size} bytes, its record says {before}: records and "
+                    "pool are of different times"
+                )
+            if header.settled < size:
+                grown = header._replace(size=size, sequence=header.sequence + 1)
+                _lengthen(fd, grown)
+                os.fsync(fd)
+                luks2.write(fd, grown)
+            return header.settled
+
+    def settle(self, volume_id: str) -> None:
+        """Note that what `create` or `grow` added is whole, and on disk."""
+        with self._writing(volume_id) as fd:
+            header = luks2.read(fd)
+            if header.settled < header.size:
+                whole = header._replace(settled=header.size, sequence=header.sequence + 1)
+                luks2.write(fd, whole)
+
+    def shrink(self, volume_id: str) -> int:
+        """Take back what `grow` added, or began to add, and is not settled; returns the size."""
+        with self._writing(volume_id) as fd:
+            header = luks2.read(fd)
+            size = header.settled
+            if header.size != size:
+                luks2.write(fd, header._replace(size=size, sequence=header.sequence + 1))
+            os.ftruncate(fd, luks2.DATA_OFFSET + size)
+            os.fsync(fd)
+            return size
+
+    @contextmanager
+    def _writing(self, volume_id: str) -> Iterator[int]:
+        """The volume's file, which no server may have open meanwhile."""
+        with _unserved(self.path(volume_id), os.O_RDWR) as fd:
+            yield fd
+
+    def delete(self, volume_id: str) -> None:
+        """Remove the volume's file, and whatever an interrupted `create` or `delete` left of it.
+
+        The wrapped key is overwritten first: blocks freed by a filesystem can be found again. And
+        before that the file gets another name, so that one is never taken for a volume which has
+        lost its header. Raises `BlockingIOError` while a server has the file.
         """
         self._unfinished(volume_id).unlink(missing_ok=True)
-        path = self.path(volume_id)
+        path, given_up = self.path(volume_id), self._given_up(volume_id)
         if path.exists():
-            _overwrite_header(path)
-            path.unlink()
+            # A server that no record knows of has its clients' data in this file.
+            with _unserved(path, os.O_RDONLY):
+                path.rename(given_up)
+            sync(self.directory)
+        if given_up.exists():
+            _overwrite_header(given_up)
+            given_up.unlink()
         sync(self.directory)
+
+    def names(self) -> set[str]:
+        """The names of all files of volumes, whole or not."""
+        return {
+            path.name for path in self.directory.iterdir() if path.suffix in (WHOLE, *LEFT_OVER)
+        }
+
+    def whole(self, volume_id: str) -> luks2.Header | None:
+        """The header of a volume that was whole once: that there is nothing of another is certain.
+
+        Raises as `header` does, but None for a file that isn't there.
+        """
+        try:
+            header = self.header(volume_id)
+        except FileNotFoundError:
+            return None
+        return header if header.settled else None
 
     def header(self, volume_id: str) -> luks2.Header:
         """What the volume's file says of itself; raises `HeaderError`, or OSError."""
@@ -56,8 +148,49 @@ class FilePool:
         finally:
             os.close(fd)
 
+    def unused_header(self, volume_id: str) -> luks2.Header:
+        """What a whole file that no server has open says of itself; raises as `header` does.
+
+        Follows no link, and opens nothing but a regular file.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        with _unserved(self.path(volume_id), flags) as fd:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise luks2.HeaderError("it is not a regular file")
+            header = luks2.read(fd)
+            if status.st_size < luks2.DATA_OFFSET + header.size:
+                raise luks2.HeaderError("it is truncated")
+            return header
+
     def _unfinished(self, volume_id: str) -> Path:
-        return self.directory / f"{volume_id}.unfinished"
+        return self.directory / f"{volume_id}{UNFINISHED}"
+
+    def _given_up(self, volume_id: str) -> Path:
+        return self.directory / f"{volume_id}{GIVEN_UP}"
+
+
+def _lengthen(fd: int, header: luks2.Header) -> None:
+    """Room for the volume; a thick one's is taken now, so that a full pool is noticed now."""
+    length = luks2.DATA_OFFSET + header.size
+    if header.thin:
+        os.ftruncate(fd, length)
+    else:
+        os.posix_fallocate(fd, 0, length)
+
+
+@contextmanager
+def _unserved(path: Path, flags: int) -> Iterator[int]:
+    """A file that no server has open before the block ends; raises `BlockingIOError`."""
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "its file is in the hands of a server") from error
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _overwrite_header(path: Path) -> None:

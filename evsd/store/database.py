@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,16 +11,26 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
+
+from evsd.store.changes import NotedChanges
+from evsd.store.tables import History
 
 READ_ONLY = "evsd_read_only"
 MIGRATIONS = Path(__file__).parent / "migrations"
+# As text it costs a change 0.1 ms, by way of the ORM 0.3.
+ONE_MORE = text("UPDATE history SET changes = changes + 1 RETURNING changes")
 
 
 def utcnow() -> datetime:
     """Now in UTC, without the zone, as the tables hold it."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def milliseconds(moment: datetime) -> int:
+    """A time of the tables as the published API counts it, since 1970."""
+    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 class Database:
@@ -32,6 +43,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
+        # SQLite's file has a name beside which this one goes; another store would be told a path.
+        self._noted = NotedChanges(Path(str(make_url(url).database)).with_suffix(".changes"))
+        self._generations = itertools.count(1)
+        self.generation = 0  # grows with every transaction of this process, see `remembered`
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(
             self.engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False
@@ -42,6 +57,17 @@ class Database:
         """A unit of work: committed at the end, rolled back on any exception."""
         with self._writers.begin() as session:
             yield session
+            changes: int = session.execute(ONE_MORE).scalar_one()
+        self._noted.note(changes)
+        self.written_elsewhere()
+
+    def before_commit(self, work: Callable[[Session], None]) -> None:
+        """Have `work` done as the last part of every transaction from now on."""
+        event.listen(self._writers, "before_commit", work)
+
+    def written_elsewhere(self) -> None:
+        """Another process has written: what this one remembers counts no more."""
+        self.generation = next(self._generations)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -57,10 +83,26 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+        with self.transaction() as session:
+            history = session.get_one(History, 1)
+            if history.changes < self._noted.highest:
+                history.changes, history.restored = self._noted.highest, True
+
+    @property
+    def restored(self) -> bool:
+        """Whether it is older than what was done with it, and nobody has accepted that yet."""
+        with self.reading() as session:
+            return session.get_one(History, 1).restored
+
+    def accept(self) -> None:
+        """Go on with a database that was restored as with any other."""
+        with self.transaction() as session:
+            session.get_one(History, 1).restored = False
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        self._noted.close()
 
 
 def _engine(url: str) -> Engine:

@@ -1,14 +1,20 @@
-"""Creating, showing and deleting volumes.
+"""Creating, showing, changing, extending and deleting volumes.
 
-Creation and deletion take several steps, journalled as a job: the record of the volume is there
-before its file and goes after it, so `recover` can tell at start what was interrupted. An
-interrupted creation is rolled back, an interrupted deletion rolled forward.
+What takes several steps is journalled as a job: the record of the volume is there before its
+file and goes after it, so `recover` can tell at start what was interrupted. How far it came, the
+file says, for the records may be from a backup: a creation or deletion that left a whole file ends
+with a volume, any other with none; an extension is finished. At start no file is ever removed,
+cut or overwritten that somebody can have data in.
+
+Thick volumes are filled in the background while the job runs; all else is done at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,24 +28,33 @@ from evsd.errors import (
     KeyUnusable,
     PoolFailed,
     PublishedError,
+    VolumeCancelled,
     VolumeEncryptionBad,
     VolumeKeyNotEnabled,
     VolumeNameTaken,
     VolumeNotDeletable,
+    VolumeNotDeleted,
+    VolumeNotExtendable,
     VolumeNotFound,
+    VolumeNotLarger,
 )
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
 from evsd.kms.context import encryption_context
-from evsd.pools.file import FilePool
+from evsd.pools.file import LEFT_OVER, FilePool
+from evsd.resource import Resource
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Job, Volume
 from evsd.store.transitions import advance
+from evsd.volumes import journal
+from evsd.volumes.filler import Cancelled, Filler, Serve
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from nbd_plugin import luks2
 
 GIB = 1024**3
 MAX_SIZE_GIB = 32768
+# What keeps an operation from beginning: evsd's end, or a server that has the file open.
+NOT_BEGUN = (InterruptedError, BlockingIOError)
 
 log = structlog.get_logger()
 
@@ -50,6 +65,7 @@ class NewVolume:
 
     name: str
     size_gib: int
+    thick: bool = False
     description: str = ""
     volume_type: str = "SSD"
     availability_zone: str = "local"
@@ -76,14 +92,30 @@ SORT_KEYS = {
 }
 
 
-class VolumeService:
+class VolumeService(Resource):
     """The volumes of all projects."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyProcess,
+        pool: FilePool,
+        serve: Serve,
+        end_serving: Callable[[str], None],
+    ) -> None:
+        """`end_serving(volume_id)` makes sure that no server that evsd started for itself is left.
+
+        It raises `DetachFailed` where one can't be ended.
+        """
         self._database, self._keys, self._pool = database, keys, pool
+        self._filler, self._end_serving = Filler(serve), end_serving
+
+    def close(self) -> None:
+        """Stop filling volumes; `recover` deals with them at the next start."""
+        self._filler.close()
 
     def create(self, call: Call, wanted: NewVolume) -> Job:
-        """Make a volume and its data key; returns the finished job.
+        """Make a volume and its data key; returns the job, which is running for a thick one.
 
         Raises `VolumeNameTaken`, `NotDelegated`, `VolumeKeyNotEnabled`, `VolumeEncryptionBad`,
         `PoolFailed`; nothing is left of the volume then.
@@ -93,21 +125,37 @@ class VolumeService:
         key = self._new_key(call, wanted.cmk_id, volume_id)
         with self._database.transaction() as session:
             volume = _record(call, wanted, volume_id, key)
-            job = _begin(session, call.project_id, "createVolume", volume)
+            job = journal.begin(session, journal.CREATE, volume)
             session.add(volume)
             try:
                 session.flush()
             except IntegrityError as error:
                 raise VolumeNameTaken(name=wanted.name, reason="") from error
+        header = _header(volume, key)
+        if wanted.thick:
+            self._filler.start(volume_id, lambda: self._make(job.id, wanted.name, header))
+            return job
+        return self._make(job.id, wanted.name, header)
+
+    def _make(self, job_id: str, name: str, header: luks2.Header) -> Job:
+        """What a creation does after its record; where it fails nothing is left."""
+        failure: PublishedError
         try:
-            self._pool.create(_header(volume, key))
-        except OSError as error:
-            failure = PoolFailed(name=wanted.name, reason=error.strerror)
-            self._remove(job.id, volume_id, failure)
+            self._pool.create(header)
+            if not header.thin:
+                self._filler.fill(header.uuid, 0, header.size)
+                self._pool.settle(header.uuid)
+        except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
+            failure = _failure(name, error)
+            self._remove(job_id, header.uuid, failure)
             raise failure from error
+        return self._done(job_id, header.uuid, VolumeEvent.CREATED)
+
+    def _done(self, job_id: str, volume_id: str, event: VolumeEvent, **changes: int) -> Job:
         with self._database.transaction() as session:
-            advance(session, session.get_one(Volume, volume_id), VOLUME_STATES, VolumeEvent.CREATED)
-            return _finish(session, job.id)
+            volume = session.get_one(Volume, volume_id)
+            advance(session, volume, VOLUME_STATES, event, updated_at=utcnow(), **changes)
+            return journal.finish(session, job_id)
 
     def list_page(
         self, project_id: str, page: Page, ids: list[str] | None = None, **filters: str | None
@@ -129,13 +177,92 @@ class VolumeService:
         with self._database.reading() as session:
             return find(session, project_id, volume_id)
 
-    def delete(self, project_id: str, volume_id: str) -> Job:
-        """Destroy the volume; raises `VolumeNotDeletable` unless it is available."""
+    def update(
+        self, project_id: str, volume_id: str, name: str | None, description: str | None
+    ) -> Volume:
+        """Change the name, or the description, or both; raises `VolumeNameTaken`."""
+        changes = {"name": name, "description": description, "updated_at": utcnow()}
         with self._database.transaction() as session:
+            volume = find(session, project_id, volume_id)
+            for field_name, value in changes.items():
+                if value is not None:
+                    setattr(volume, field_name, value)
+            try:
+                session.flush()
+            except IntegrityError as error:
+                raise VolumeNameTaken(name=name, reason="") from error
+        return volume
+
+    def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
+        """Make the volume larger; returns the job, which is running for a thick one.
+
+        Raises `VolumeNotExtendable` for one that is attached, too: its clients would not be told;
+        `VolumeNotLarger`, `PoolFailed`. The volume is then as it was.
+        """
+        with self._database.transaction() as session:
+            volume = find(session, project_id, volume_id)
+            if size_gib <= volume.size_gib:
+                raise VolumeNotLarger(name=volume.name, size=volume.size_gib, value=size_gib)
+            status = volume.status
+            if not advance(session, volume, VOLUME_STATES, VolumeEvent.EXTEND):
+                raise VolumeNotExtendable(name=volume.name, status=status)
+            job = journal.begin(session, journal.EXTEND, volume, size_gib=size_gib)
+        return self._extend(job, volume, again=status == VolumeStatus.ERROR_EXTENDING)
+
+    def _extend(self, job: Job, volume: Volume, *, again: bool) -> Job:
+        if volume.thin:
+            return self._grow(job, volume, again=again)
+        self._filler.start(volume.id, lambda: self._grow(job, volume, again=again))
+        return job
+
+    def _grow(self, job: Job, volume: Volume, *, again: bool) -> Job:
+        """What an extension does after its record; undone where it fails."""
+        size_gib = int(job.entities["size"])
+        failure: PublishedError
+        try:
+            size = size_gib * GIB
+            start = self._pool.grow(volume.id, volume.size_gib * GIB, size, again=again)
+            if start < size and not volume.thin:
+                self._filler.fill(volume.id, start, size)
+            self._pool.settle(volume.id)
+        except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
+            failure = _failure(volume.name, error)
+            self._undo_extension(job.id, volume, failure, begun=not isinstance(error, NOT_BEGUN))
+            raise failure from error
+        return self._done(job.id, volume.id, VolumeEvent.EXTENDED, size_gib=size_gib)
+
+    def _undo_extension(
+        self, job_id: str, volume: Volume, failure: PublishedError, *, begun: bool
+    ) -> None:
+        event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
+        try:
+            self._end_serving(volume.id)
+            if begun:
+                size_gib = self._pool.shrink(volume.id) // GIB  # the file is right, not the record
+        except (OSError, luks2.HeaderError, PublishedError) as error:
+            log.error("it can't be undone", volume=volume.id, reason=str(error))
+            event = VolumeEvent.EXTENSION_FAILED
+        with self._database.transaction() as session:
+            record = session.get_one(Volume, volume.id)
+            advance(session, record, VOLUME_STATES, event, size_gib=size_gib)
+            journal.finish(session, job_id, failure)
+
+    def delete(self, project_id: str, volume_id: str) -> Job:
+        """Destroy the volume; raises `VolumeNotDeletable` unless it is available.
+
+        One that is still being filled may be deleted too: that cancels its creation.
+        """
+        volume = self.show(project_id, volume_id)
+        if volume.status == VolumeStatus.CREATING:
+            self._filler.cancel(volume_id)
+        with self._database.transaction() as session:
+            if volume.status == VolumeStatus.CREATING and session.get(Volume, volume_id) is None:
+                job = journal.begin(session, journal.DELETE, volume)
+                return journal.finish(session, job.id)
             volume = find(session, project_id, volume_id)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.DELETE):
                 raise VolumeNotDeletable(name=volume.name, status=volume.status)
-            job = _begin(session, project_id, "deleteVolume", volume)
+            job = journal.begin(session, journal.DELETE, volume)
         return self._remove(job.id, volume_id)
 
     def job(self, project_id: str, job_id: str) -> Job:
@@ -146,17 +273,80 @@ class VolumeService:
             raise JobNotFound(job_id=job_id)
         return job
 
+    def percent(self, job: Job) -> int:
+        """How far a job is."""
+        if job.status == "RUNNING":
+            return self._filler.percent(job.entities["volume_id"]) or 0
+        return 100
+
     def recover(self) -> None:
-        """Finish what the last run of evsd left undone."""
+        """Finish what the last run of evsd left undone; filling goes on in the background."""
         with self._database.reading() as session:
             unfinished = list(session.scalars(select(Job).where(Job.status == "RUNNING")))
         for job in unfinished:
             volume_id = job.entities["volume_id"]
             log.warning("unfinished job", job=job.id, type=job.type, volume=volume_id)
-            interrupted = PoolFailed(name=job.entities["name"], reason="evsd was interrupted")
-            # One volume that can't be removed must not keep evsd from serving all others.
-            with contextlib.suppress(PoolFailed):
-                self._remove(job.id, volume_id, None if job.type == "deleteVolume" else interrupted)
+            try:
+                self._recover_one(job, volume_id)
+            except PublishedError as error:
+                log.warning("undone", volume=volume_id, reason=error.message)
+            except Exception:
+                # One volume that is stuck must not keep evsd from serving all others.
+                log.exception("not recovered", volume=volume_id)
+        if self._database.restored:
+            self._take_sizes_from_files()
+        self._compare_with_pool()
+
+    def _take_sizes_from_files(self) -> None:
+        """Correct what an old database says of volumes that have been extended since."""
+        under_way = (VolumeStatus.CREATING, VolumeStatus.EXTENDING, VolumeStatus.DELETING)
+        with self._database.reading() as session:
+            volumes = list(session.scalars(select(Volume).where(Volume.status.not_in(under_way))))
+        for volume in volumes:
+            with contextlib.suppress(OSError, luks2.HeaderError):  # told of by `_compare_with_pool`
+                size_gib = self._pool.header(volume.id).settled // GIB
+                if size_gib and size_gib != volume.size_gib:
+                    log.warning("a volume has another size", name=volume.name, size_gib=size_gib)
+                    with self._database.transaction() as session:
+                        session.get_one(Volume, volume.id).size_gib = size_gib
+
+    def _compare_with_pool(self) -> None:
+        """Say which volumes have no file, and which files no volume; touch none of them."""
+        with self._database.reading() as session:
+            volumes = {
+                self._pool.path(volume_id).name: name
+                for volume_id, name in session.execute(select(Volume.id, Volume.name))
+            }
+        files = self._pool.names()
+        for file in sorted(volumes.keys() - files):
+            log.error("the file of a volume is missing", name=volumes[file], file=file)
+        for file in sorted(files - volumes.keys()):
+            log.warning(
+                "a file of the pool is no volume's",
+                file=file,
+                remedy="an interrupted operation left it: look at it, then remove it"
+                if file.endswith(LEFT_OVER)
+                else f"evsctl recover {file}",
+            )
+
+    def _recover_one(self, job: Job, volume_id: str) -> None:
+        if job.type == journal.EXTEND:
+            with self._database.reading() as session:
+                volume = session.get_one(Volume, volume_id)
+            self._extend(job, volume, again=True)
+            return
+        interrupted = InterruptedError(errno.EINTR, "evsd was interrupted")
+        try:
+            whole = self._pool.whole(volume_id)
+        except (OSError, luks2.HeaderError) as error:
+            raise self._not_deleted(job.id, volume_id, error) from error
+        if whole is None:
+            failure = _failure(job.entities["name"], interrupted)
+            self._remove(job.id, volume_id, failure if job.type == journal.CREATE else None)
+        elif job.type == journal.CREATE:
+            self._done(job.id, volume_id, VolumeEvent.CREATED, size_gib=whole.settled // GIB)
+        else:
+            self._not_deleted(job.id, volume_id, interrupted)
 
     def _require_free_name(self, project_id: str, name: str) -> None:
         """Refuse before a data key is made; the unique index has the last word."""
@@ -175,28 +365,54 @@ class VolumeService:
     def _remove(self, job_id: str, volume_id: str, error: PublishedError | None = None) -> Job:
         """The end of a deletion, and of a creation that failed with `error`.
 
-        Where the pool won't delete the file, the volume stays, in an error state from which it
-        can be deleted again; raises `PoolFailed`.
+        Where the pool won't delete the file, or a server that can't be ended has it, the volume
+        stays: as it was if its file did, else in an error state from which it can be deleted
+        again. Raises `VolumeNotDeleted`, `PoolFailed`, `DetachFailed`.
         """
         try:
+            self._end_serving(volume_id)
             self._pool.delete(volume_id)
-        except OSError as stuck:
-            raise self._stuck(job_id, volume_id, stuck) from stuck
+        except (OSError, PublishedError) as stuck:
+            raise self._not_deleted(job_id, volume_id, stuck) from stuck
         with self._database.transaction() as session:
             volume = session.get(Volume, volume_id)
             if volume is not None:
                 session.delete(volume)
-            return _finish(session, job_id, error)
+            return journal.finish(session, job_id, error)
 
-    def _stuck(self, job_id: str, volume_id: str, error: OSError) -> PoolFailed:
-        log.error("the pool can't delete", volume=volume_id, reason=str(error))
+    def _not_deleted(self, job_id: str, volume_id: str, error: Exception) -> PublishedError:
+        """The end of a deletion, or of a creation that failed, where a file is left."""
+        log.error("not deleted", volume=volume_id, reason=str(error))
+        begun = not isinstance(error, NOT_BEGUN) or not self._is_whole(volume_id)
         with self._database.transaction() as session:
             volume = session.get_one(Volume, volume_id)
-            failure = PoolFailed(name=volume.name, reason=error.strerror)
-            for event in (VolumeEvent.DELETE_FAILED, VolumeEvent.CREATE_FAILED):
-                advance(session, volume, VOLUME_STATES, event)
-            _finish(session, job_id, failure)
+            failure = _failure(volume.name, error)
+            event = VolumeEvent.DELETE_FAILED if begun else VolumeEvent.DELETION_UNDONE
+            if not begun:
+                failure = VolumeNotDeleted(name=volume.name, reason=_reason(error))
+            advance(session, volume, VOLUME_STATES, event)
+            advance(session, volume, VOLUME_STATES, VolumeEvent.CREATE_FAILED)
+            journal.finish(session, job_id, failure)
         return failure
+
+    def _is_whole(self, volume_id: str) -> bool:
+        try:
+            return self._pool.whole(volume_id) is not None
+        except (OSError, luks2.HeaderError):
+            return False
+
+
+def _failure(name: str, error: Exception) -> PublishedError:
+    """What the caller is told of an error in the work on a volume."""
+    if isinstance(error, PublishedError):
+        return error
+    if isinstance(error, Cancelled):
+        return VolumeCancelled(name=name)
+    return PoolFailed(name=name, reason=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str((isinstance(error, OSError) and error.strerror) or error)
 
 
 def find(session: Session, project_id: str, volume_id: str) -> Volume:
@@ -218,7 +434,7 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
         volume_type=wanted.volume_type,
         availability_zone=wanted.availability_zone,
         status=VolumeStatus.CREATING,
-        thin=True,
+        thin=not wanted.thick,
         cmk_id=str(key["cmk_id"]),
         wrapped_dek=bytes.fromhex(str(key["wrapped_dek"])),
         extra_metadata=wanted.metadata,
@@ -234,6 +450,7 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         uuid=volume.id,
         label="",
         size=volume.size_gib * GIB,
+        settled=volume.size_gib * GIB if volume.thin else 0,
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,
@@ -244,30 +461,3 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         digest=bytes.fromhex(str(key["digest"])),
         sequence=1,
     )
-
-
-def _begin(session: Session, project_id: str, kind: str, volume: Volume) -> Job:
-    job = Job(
-        id=uuid.uuid4().hex,
-        project_id=project_id,
-        type=kind,
-        status="RUNNING",
-        entities={
-            "volume_id": volume.id,
-            "name": volume.name,
-            "size": volume.size_gib,
-            "volume_type": volume.volume_type,
-        },
-        begin_at=utcnow(),
-    )
-    session.add(job)
-    return job
-
-
-def _finish(session: Session, job_id: str, error: PublishedError | None = None) -> Job:
-    job = session.get_one(Job, job_id)
-    job.status = "SUCCESS" if error is None else "FAIL"
-    job.end_at = utcnow()
-    if error is not None:
-        job.error_code, job.fail_reason = error.code, error.text
-    return job

@@ -16,8 +16,10 @@ class VolumeStatus(StrEnum):
     ATTACHING = "attaching"
     IN_USE = "in-use"
     DETACHING = "detaching"
+    EXTENDING = "extending"
     DELETING = "deleting"
     ERROR = "error"
+    ERROR_EXTENDING = "error_extending"
     ERROR_DELETING = "error_deleting"
 
 
@@ -31,7 +33,12 @@ class VolumeEvent(StrEnum):
     ATTACHED = "attached"
     DETACH = "detach"
     DETACHED = "detached"
+    EXTEND = "extend"
+    EXTENDED = "extended"
+    EXTENSION_UNDONE = "extension-undone"
+    EXTENSION_FAILED = "extension-failed"
     DELETE = "delete"
+    DELETION_UNDONE = "deletion-undone"
     DELETE_FAILED = "delete-failed"
 
 
@@ -49,9 +56,17 @@ VOLUME_STATES = StateMachine(
         (_S.IN_USE, _E.DETACH): _S.DETACHING,
         (_S.DETACHING, _E.DETACH): _S.DETACHING,
         (_S.DETACHING, _E.DETACHED): _S.AVAILABLE,
+        (_S.AVAILABLE, _E.EXTEND): _S.EXTENDING,
+        (_S.EXTENDING, _E.EXTENDED): _S.AVAILABLE,
+        (_S.EXTENDING, _E.EXTENSION_UNDONE): _S.AVAILABLE,
+        (_S.EXTENDING, _E.EXTENSION_FAILED): _S.ERROR_EXTENDING,
+        # Not published, where such a volume can only be deleted: its data is whole.
+        (_S.ERROR_EXTENDING, _E.EXTEND): _S.EXTENDING,
+        (_S.ERROR_EXTENDING, _E.DELETE): _S.DELETING,
         (_S.AVAILABLE, _E.DELETE): _S.DELETING,
         (_S.ERROR, _E.DELETE): _S.DELETING,
         (_S.ERROR_DELETING, _E.DELETE): _S.DELETING,
+        (_S.DELETING, _E.DELETION_UNDONE): _S.AVAILABLE,
         (_S.DELETING, _E.DELETE_FAILED): _S.ERROR_DELETING,
     }
 )

@@ -96,7 +96,7 @@ def test_the_user_who_starts_evsd_administers_it() -> None:
             assert ctl_as(USER, evsd, "detach", "mine").status == 0
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait()
 
 
 def test_plain_http_is_refused_beyond_loopback() -> None:
@@ -105,7 +105,7 @@ def test_plain_http_is_refused_beyond_loopback() -> None:
             [VENV_BIN / "evsd", "--state-dir", state, "--http", "0.0.0.0:0"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     assert (done.returncode, "loopback addresses only" in done.stderr) == (1, True)
@@ -119,7 +119,7 @@ def test_a_directory_that_evsd_did_not_make_is_left_alone() -> None:
             [VENV_BIN / "evsd", "--state-dir", state],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert (done.returncode, "not made by evsd" in done.stderr) == (1, True)
@@ -165,7 +165,7 @@ def test_a_lost_database_is_not_replaced_while_its_keys_are_there() -> None:
             [VENV_BIN / "evsd", "--state-dir", evsd.state],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert (done.returncode, "restore it from a backup" in done.stderr) == (1, True)
@@ -193,7 +193,68 @@ def test_a_role_taken_away_is_gone_from_access_keys_too() -> None:
             assert (refused.status, "APIGW.0301" in refused.err) == (1, True)
 
 
-@pytest.mark.parametrize("text", ['novelty = "x"', '[unix_users]\nroot = "king"', "= ="])
+def test_a_unix_user_acts_as_a_user_of_the_identity_records() -> None:
+    with temporary_state() as directory:
+        config = directory / "evsd.toml"
+        config.write_text(f'[unix_users]\n{USER} = {{ user = "bill", domain = "initech" }}\n')
+        with running_evsd("--config", str(config)) as evsd:
+            unknown = ctl_as(USER, evsd, "user", "list")
+            assert (unknown.status, "APIGW.0301" in unknown.err) == (1, True)
+            evsd.ok("domain", "create", "initech", "--administrator", "bill")
+            listed = ctl_as(USER, evsd, "user", "list")
+            assert "bill" in listed.out
+            assert "root" not in listed.out
+            refused = ctl_as(USER, evsd, "domain", "list")
+            assert (refused.status, "IAM.0002" in refused.err) == (1, True)
+
+
+def test_unix_users_with_a_role_are_users_of_the_default_domain(server: Evsd) -> None:
+    users = {user["name"]: user for user in server.object("user", "list")["users"]}
+    assert users.keys() == {"root", USER}
+    assert all(len(user["id"]) == 32 and user["enabled"] for user in users.values())
+
+
+@pytest.mark.parametrize("change", [("disable",), ("delete", "--yes")])
+def test_only_the_settings_change_a_unix_user(server: Evsd, change: tuple[str, ...]) -> None:
+    refused = server.ctl("user", change[0], "root", *change[1:])
+    assert (refused.status, "IAM.0002" in refused.err) == (1, True)
+    assert "[unix_users]" in refused.err
+
+
+def test_a_unix_user_taken_out_of_the_settings_is_disabled_and_can_be_removed() -> None:
+    with temporary_state() as directory:
+        config = directory / "evsd.toml"
+        config.write_text(f'[unix_users]\n{USER} = "read-only"\n')
+        with running_evsd("--config", str(config)) as evsd:
+            config.write_text("")
+            evsd.stop()
+            evsd.start()
+            assert evsd.object("user", "show", USER)["user"]["enabled"] is False
+            refused = ctl_as(USER, evsd, "list")
+            assert (refused.status, "APIGW.0301" in refused.err) == (1, True)
+            evsd.ok("user", "delete", USER, "--yes")
+
+
+def test_a_unix_user_in_a_group_has_its_roles_too(server: Evsd) -> None:
+    server.ok("group", "create", "more")
+    server.ok("group", "add", "more", USER)
+    server.ok("key", "create", "of-the-group")
+    assert "KMS.0330" in ctl_as(USER, server, "key", "disable", "of-the-group", "--yes").err
+    server.ok("group", "grant", "more", "KMS Administrator")
+    assert ctl_as(USER, server, "key", "disable", "of-the-group", "--yes").status == 0
+    server.ok("group", "delete", "more", "--yes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[unix_users]\nx = "operator"',
+        '[tls]\nkey = "k"',
+        'novelty = "x"',
+        '[unix_users]\nroot = "king"',
+        "= =",
+    ],
+)
 def test_bad_settings_are_refused_by_name(text: str) -> None:
     with temporary_state() as state:
         config = state / "evsd.toml"
@@ -202,7 +263,7 @@ def test_bad_settings_are_refused_by_name(text: str) -> None:
             [VENV_BIN / "evsd", "--state-dir", state / "s", "--config", config],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     assert (done.returncode, str(config) in done.stderr) == (1, True)

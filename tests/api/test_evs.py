@@ -13,12 +13,19 @@ from huaweicloudsdkevs.v2 import (
     DeleteVolumeRequest,
     EvsClient,
     ListVolumesRequest,
+    OsExtend,
+    ResizeVolumeRequest,
+    ResizeVolumeRequestBody,
     ShowJobRequest,
     ShowVolumeRequest,
+    UpdateVolumeOption,
+    UpdateVolumeRequest,
+    UpdateVolumeRequestBody,
 )
 
 from tests.api.conftest import MakeClient
-from tests.support.daemon import Evsd
+from tests.support.daemon import Evsd, until
+from tests.support.filling import under_way
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +101,92 @@ def test_a_deleted_volume_is_gone(sdk: Any) -> None:
 
 def test_an_unknown_job_is_refused(sdk: Any) -> None:
     assert refusal(sdk.show_job, ShowJobRequest(job_id="0" * 32)) == (400, "Common.0011")
+
+
+def extend(sdk: Any, volume_id: str, size: int) -> Any:
+    body = ResizeVolumeRequestBody(os_extend=OsExtend(new_size=size))
+    return sdk.resize_volume(ResizeVolumeRequest(volume_id=volume_id, body=body))
+
+
+def test_a_volume_is_extended(sdk: Any) -> None:
+    volume_id = create(sdk, "grows")
+    job = sdk.show_job(ShowJobRequest(job_id=extend(sdk, volume_id, 3).job_id))
+    assert (job.status, job.job_type, job.entities.size) == ("SUCCESS", "extendVolume", 3)
+    assert show(sdk, volume_id).size == 3
+
+
+def test_a_volume_does_not_shrink(sdk: Any) -> None:
+    volume_id = create(sdk, "shrinks")
+    with pytest.raises(ClientRequestException) as caught:
+        extend(sdk, volume_id, 1)
+    assert (caught.value.status_code, caught.value.error_code) == (400, "EVS.1015")
+
+
+def test_a_thick_volume_is_created_while_its_job_runs(sdk: Any, tcp_evsd: Evsd) -> None:
+    option = CreateVolumeOption(
+        name="thick",
+        size=3,
+        volume_type="SSD",
+        availability_zone="az1",
+        metadata={"evsd:provisioning": "thick"},
+    )
+    made = sdk.create_volume(CreateVolumeRequest(body=CreateVolumeRequestBody(volume=option)))
+    request = ShowJobRequest(job_id=made.job_id)
+    with under_way(tcp_evsd, made.job_id):
+        job = sdk.show_job(request)
+        assert job.status == "RUNNING"
+        volume_id = job.entities.volume_id
+        assert show(sdk, volume_id).status == "creating"
+    until(lambda: sdk.show_job(request).status != "RUNNING")
+    assert sdk.show_job(request).status == "SUCCESS"
+    volume = show(sdk, volume_id)
+    assert (volume.status, volume.metadata["evsd:provisioning"]) == ("available", "thick")
+    sdk.delete_volume(DeleteVolumeRequest(volume_id=volume_id))
+
+
+def test_metadata_of_evsds_own_is_not_taken_from_whoever_creates_a_volume(sdk: Any) -> None:
+    """As when it was copied from a volume that is attached."""
+    copied = {"evsd:provisioning": "thin", "evsd:server": "running", "mine": "1"}
+    metadata = show(sdk, create(sdk, "copied", metadata=copied)).metadata
+    assert "evsd:server" not in metadata
+    assert metadata["mine"] == "1"
+
+
+def update(sdk: Any, volume_id: str, **changes: Any) -> Any:
+    body = UpdateVolumeRequestBody(volume=UpdateVolumeOption(**changes))
+    return sdk.update_volume(UpdateVolumeRequest(volume_id=volume_id, body=body))
+
+
+def test_name_and_description_are_changed(sdk: Any) -> None:
+    volume_id = create(sdk, "before")
+    changed = update(sdk, volume_id, name="after")
+    assert (changed.name, changed.description) == ("after", "")
+    update(sdk, volume_id, description="what it is for")
+    volume = show(sdk, volume_id)
+    assert (volume.name, volume.description) == ("after", "what it is for")
+
+
+def test_a_name_that_is_taken_is_not_given_twice(sdk: Any) -> None:
+    create(sdk, "first")
+    second = create(sdk, "second")
+    with pytest.raises(ClientRequestException) as caught:
+        update(sdk, second, name="first")
+    assert (caught.value.status_code, caught.value.error_code) == (400, "EVS.1003")
+
+
+def test_an_update_of_nothing_is_refused(sdk: Any) -> None:
+    volume_id = create(sdk, "unchanged")
+    with pytest.raises(ClientRequestException) as caught:
+        update(sdk, volume_id)
+    assert (caught.value.status_code, caught.value.error_code) == (400, "EVS.1007")
+
+
+def test_cinder_extends_too(sdk: Any, tcp_evsd: Evsd) -> None:
+    volume_id = create(sdk, "by-cinder")
+    with tcp_evsd.http() as http:
+        path = f"/v3/{tcp_evsd.project_id()}/volumes/{volume_id}/action"
+        done = http.post(path, json={"os-extend": {"new_size": 2}})
+        refused = http.post(path, json={"os-extend": {"new_size": 2}})
+    assert (done.status_code, done.content) == (202, b"")
+    assert (refused.status_code, refused.json()["badRequest"]["error_code"]) == (400, "EVS.1015")
+    assert show(sdk, volume_id).size == 2

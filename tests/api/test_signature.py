@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
+from huaweicloudsdkcore.auth.credentials import GlobalCredentials
+from huaweicloudsdkcore.exceptions.exceptions import SdkException, ServiceResponseException
+from huaweicloudsdkiam.v3 import IamClient
 
 from evsd.iam import signature
+from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd
 
 PATH = "/v3/projects"
@@ -18,8 +23,8 @@ class Signer:
     """Requests signed by hand, so that each part can be spoiled."""
 
     def __init__(self, evsd: Evsd, credential: dict[str, str]) -> None:
-        self.url, self.pair = evsd.url(), credential
-        self.host = self.url.removeprefix("http://")
+        self.pair, self.host = credential, evsd.url().removeprefix("http://")
+        self.http = httpx.Client(base_url=evsd.url(), timeout=60)
 
     def headers(
         self,
@@ -43,7 +48,7 @@ class Signer:
         return signature.authorization(self.pair["access"], signed, value)
 
     def get(self, headers: dict[str, str] | list[tuple[str, str]], path: str = PATH) -> int:
-        return httpx.get(f"{self.url}{path}", headers=headers).status_code
+        return self.http.get(path, headers=headers).status_code
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +76,12 @@ def test_another_path_query_or_method_than_was_signed_is_refused(signer: Signer)
     headers = signer.headers()
     assert signer.get(headers, "/v3/auth/domains") == 401
     assert signer.get(headers, f"{PATH}?name=default") == 401
-    assert httpx.post(f"{signer.url}{PATH}", headers=headers).status_code == 401
+    assert signer.http.post(PATH, headers=headers).status_code == 401
 
 
 def test_another_body_than_was_signed_is_refused(signer: Signer) -> None:
     headers = signer.headers(method="POST", body=b"{}")
-    answer = httpx.post(f"{signer.url}{PATH}", headers=headers, content=b'{"a":1}')
+    answer = signer.http.post(PATH, headers=headers, content=b'{"a":1}')
     assert answer.status_code == 401
 
 
@@ -112,3 +117,138 @@ def test_every_changed_digit_of_a_signature_is_refused(signer: Signer) -> None:
         digit = "0" if value[position] != "0" else "1"
         spoiled = value[:position] + digit + value[position + 1 :]
         assert signer.get({**headers, "authorization": f"{head}={spoiled}"}) == 401
+
+
+# --- what the SDK signs, whatever it is, is understood -------------------------------------------
+
+
+class Sdk:
+    """The SDK's own signer and HTTP client, for requests of any shape."""
+
+    def __init__(self, evsd: Evsd, credential: dict[str, str]) -> None:
+        with evsd.http() as http:
+            domain_id = http.get("/v3/auth/domains").json()["domains"][0]["id"]
+        credentials = GlobalCredentials(credential["access"], credential["secret"], domain_id)
+        builder = IamClient.new_builder().with_credentials(credentials)
+        self.client = builder.with_endpoint(evsd.url()).build()
+
+    def status(self, method: str = "GET", path: str = PATH, **given: Any) -> int:
+        """The status of the answer."""
+        headers = {"Content-Type": given.get("content_type", "application/json")}
+        try:
+            answer = self.client.do_http_request(
+                method=method,
+                resource_path=path,
+                path_params=given.get("path_params", {}),
+                query_params=given.get("query", []),
+                header_params={**headers, **given.get("headers", {})},
+                body=given.get("body"),
+                response_type="KeystoneListProjectsResponse",
+            )
+        except SdkException as refused:
+            assert isinstance(refused, ServiceResponseException), refused
+            return int(refused.status_code)
+        return int(answer.status_code)
+
+
+@pytest.fixture(scope="module")
+def sdk(make_client: MakeClient, tcp_evsd: Evsd, credential: dict[str, str]) -> Sdk:
+    del make_client  # it keeps the SDK out of your HOME
+    return Sdk(tcp_evsd, credential)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        [("name", "gr\u00fc\u00df dich")],
+        [("name", "a b+c&d=e*f~g/h?i")],
+        [("name", "")],
+        [("name", '{"json": ["x", 1]}')],
+        [("name", ["b", "a", "c"])],
+        [("per_page", [10, 9, 100]), ("name", "z")],
+        [("enabled", True)],
+        [("name", "\u4e2d\u6587"), ("a", "1"), ("B", "2")],
+    ],
+)
+def test_queries_are_understood_as_the_sdk_signs_them(sdk: Sdk, query: Any) -> None:
+    assert sdk.status(query=query) == 200
+
+
+@pytest.mark.parametrize("value", ["gr\u00fc\u00df", "a b", "a/b", "a%2Fb", "~a-b_c.d", "a+b&c"])
+def test_paths_are_understood_as_the_sdk_signs_them(sdk: Sdk, value: str) -> None:
+    status = sdk.status(path="/v3/projects/{x}", path_params={"x": value})
+    assert status == 404  # let in, and there is no such project
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "PUT", "POST"])
+def test_an_empty_body_is_understood(sdk: Sdk, method: str) -> None:
+    assert sdk.status(method, "/v3/groups/missing/users/missing") == 404
+
+
+def test_a_body_in_utf_8_is_understood(sdk: Sdk) -> None:
+    body = '{"group": {"name": "g", "description": "gr\u00fc\u00df dich"}}'
+    assert sdk.status("POST", "/v3/groups", body=body) == 201
+
+
+@pytest.mark.parametrize("name", ["X-Language", "X-Anything"])
+def test_other_headers_in_utf_8_are_understood(sdk: Sdk, name: str) -> None:
+    assert sdk.status(headers={name: "gr\u00fc\u00df dich"}) == 200
+
+
+def test_an_unsigned_payload_is_refused(sdk: Sdk) -> None:
+    body = '{"group": {"name": "unsigned"}}'
+    status = sdk.status("POST", "/v3/groups", body=body, content_type="text/plain")
+    assert status == 401
+
+
+# --- more that is refused ----------------------------------------------------------------------
+
+
+def test_a_query_may_be_signed_in_order_and_sent_in_another(signer: Signer) -> None:
+    headers = signer.headers(query="a=1&b=%20x")
+    assert signer.get(headers, f"{PATH}?b=%20x&a=1") == 200
+    assert signer.get(headers, f"{PATH}?b=%20x&a=2") == 401
+
+
+def test_an_inactive_key_is_refused_until_it_is_active(tcp_evsd: Evsd) -> None:
+    pair = tcp_evsd.object("access-key", "create")["credential"]
+    signer = Signer(tcp_evsd, pair)
+    tcp_evsd.ok("access-key", "disable", pair["access"])
+    assert signer.get(signer.headers()) == 401
+    tcp_evsd.ok("access-key", "enable", pair["access"])
+    assert signer.get(signer.headers()) == 200
+    tcp_evsd.ok("access-key", "delete", pair["access"], "--yes")
+    assert signer.get(signer.headers()) == 401
+
+
+def test_the_secret_is_not_in_the_database(tcp_evsd: Evsd, credential: dict[str, str]) -> None:
+    for file in tcp_evsd.state.glob("evsd.db*"):
+        content = file.read_bytes()
+        assert credential["secret"].encode() not in content
+    assert any(
+        credential["access"].encode() in file.read_bytes()
+        for file in tcp_evsd.state.glob("evsd.db*")
+    )
+
+
+def test_a_refusal_has_the_gateways_body(signer: Signer) -> None:
+    answer = signer.http.get(PATH)
+    assert set(answer.json()) == {"error_code", "error_msg", "request_id"}
+    assert answer.json()["error_code"] == "APIGW.0301"
+    assert answer.json()["error_msg"].startswith("Incorrect IAM authentication information: ")
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_the_last_use_of_a_key_is_told(tcp_evsd: Evsd, credential: dict[str, str]) -> None:
+    signer = Signer(tcp_evsd, credential)
+    assert signer.get(signer.headers()) == 200
+    shown = tcp_evsd.object("access-key", "show", credential["access"])["credential"]
+    assert datetime.now(UTC) - datetime.fromisoformat(shown["last_use_time"]) < timedelta(
+        minutes=16
+    )
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-sdk-date"])
+def test_what_decides_may_not_be_there_twice(signer: Signer, name: str) -> None:
+    headers = signer.headers()
+    assert signer.get([(name, headers[name]), *headers.items()]) == 401

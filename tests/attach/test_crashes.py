@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.daemon import VENV_BIN, Evsd, running_evsd, temporary_state, until
 from tests.support.nbd import connected, qemu_io, works
+from tests.support.relay import interrupted
+from tests.support.sockets import listens
 
 ATTACH = ("attach", "data", "--transport", "uri")
 
@@ -89,6 +91,7 @@ def test_a_server_is_not_started_again_to_serve_a_disabled_key(evsd: Evsd, attac
     [server] = evsd.server_pids()
     os.kill(server, signal.SIGKILL)
     until(lambda: evsd.server_pids() not in ([], [server]))
+    until(lambda: listens(Path(attached.partition("socket=")[2])))
     assert qemu_io(attached, "read 0 4k").returncode != 0
 
 
@@ -144,13 +147,20 @@ def test_an_interrupted_attach_is_undone_or_done(evsd: Evsd, delay: float) -> No
     with contextlib.suppress(subprocess.TimeoutExpired):
         evsctl.wait(delay)  # long enough to be anywhere in the attach
     evsctl.send_signal(signal.SIGINT)
-    device, _ = evsctl.communicate(timeout=30)
+    device, _ = evsctl.communicate(timeout=120)
     if evsctl.returncode == 0:
         assert device.startswith("/dev/loop")
         evsd.ok("detach", "data")
     assert status(evsd) == "available"
     assert evsd.server_pids() == []
     assert str(evsd.state) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_an_attach_interrupted_before_evsd_hears_of_it_is_undone(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
+    assert interrupted(evsd, signal.SIGINT, b"POST /v3/", *ATTACH) == 1
+    assert status(evsd) == "available"
+    assert evsd.server_pids() == []
 
 
 def test_a_volume_can_be_deleted_from_a_full_pool() -> None:
@@ -185,7 +195,7 @@ def test_a_file_that_can_not_be_deleted_keeps_nobody_from_anything(evsd: Evsd) -
     assert status(evsd) == "error_deleting"
     evsd.stop()
     evsd.start()
-    file.rmdir()
+    file.with_suffix(".deleting").rmdir()
     evsd.ok("delete", "data", "--yes")
     assert evsd.object("list")["count"] == 0
 

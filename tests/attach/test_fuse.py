@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Evsd
+from tests.support.daemon import Evsd, until
+from tests.support.traces import file_behind, traces
 
-SOURCE = Path(__file__).parent.parent.parent / "evsd"
+SOURCE = Path(__file__).parent.parent.parent / "docs"  # nothing that Python compiles meanwhile
 
 
 @pytest.fixture
@@ -49,10 +51,9 @@ def test_files_survive_detach_and_attach(evsd: Evsd, device: str, tmp_path: Path
 
 def test_the_device_is_shown_and_gone_after_detach(evsd: Evsd, device: str) -> None:
     assert evsd.attachment("data")["device"] == device
-    backing = Path(f"/sys/block/{Path(device).name}/loop/backing_file")
-    assert backing.exists()
+    file = file_behind(device)
     evsd.ok("detach", "data")
-    assert not backing.exists()
+    assert not traces(file)
     assert str(evsd.state) not in Path("/proc/self/mountinfo").read_text()
     assert evsd.server_pids() == []
 
@@ -83,14 +84,50 @@ def test_no_plaintext_reaches_the_pool(evsd: Evsd, device: str, tmp_path: Path) 
     assert searched.returncode == 1
 
 
-def test_a_detach_that_can_not_write_back_says_so(evsd: Evsd, device: str) -> None:
+def test_a_detach_that_can_not_write_back_is_refused_and_forced_says_what_is_lost(
+    evsd: Evsd, device: str
+) -> None:
     [server] = evsd.server_pids()
     os.kill(server, signal.SIGKILL)  # nbdfuse ends with it
     with Path(device).open("wb", buffering=0) as raw, contextlib.suppress(OSError):
         raw.write(b"x" * 4096)
-    done = evsd.ctl("detach", "data")
-    assert (done.status, "may be lost" in done.err) == (1, True), done
+    refused = evsd.ctl("detach", "data")
+    assert (refused.status, "could not be flushed" in refused.err) == (1, True), refused
+    assert "--force" in refused.err
+    assert evsd.attachment("data")["device"] == device
+    assert evsd.object("show", "data")["volume"]["status"] == "in-use"
+    done = evsd.ctl("detach", "data", "--force")
+    assert (done.status, "what was written after the last sync is lost" in done.err) == (0, True)
     assert evsd.object("show", "data")["volume"]["status"] == "available"
+
+
+def condition(evsd: Evsd) -> str | None:
+    """What show says of the device of `data`."""
+    state: str | None = evsd.object("show", "data")["volume"]["metadata"].get("evsd:device")
+    return state
+
+
+def test_show_says_that_a_device_is_dead_whose_nbdfuse_has_ended(evsd: Evsd, device: str) -> None:
+    assert condition(evsd) == "connected"
+    [server] = evsd.server_pids()
+    os.kill(server, signal.SIGKILL)
+    with Path(device).open("wb", buffering=0) as raw, contextlib.suppress(OSError):
+        raw.write(b"x" * 4096)
+        os.fsync(raw.fileno())
+    until(lambda: condition(evsd) == "dead")
+    shown = evsd.ok("show", "data")
+    assert f"{device} (dead)" in shown
+    assert re.search("^next .*evsctl detach data --force", shown, re.M), shown
+    evsd.ok("detach", "data", "--force")
+
+
+def test_show_says_that_a_device_is_gone_that_somebody_else_took_away(
+    evsd: Evsd, device: str
+) -> None:
+    subprocess.run(["losetup", "--detach", device], check=True)
+    until(lambda: condition(evsd) == "gone")
+    assert re.search("^next .*evsctl detach data, then", evsd.ok("show", "data"), re.M)
+    evsd.ok("detach", "data")
 
 
 def test_another_hosts_device_is_not_detached_from_here(evsd: Evsd) -> None:
@@ -103,4 +140,5 @@ def test_another_hosts_device_is_not_detached_from_here(evsd: Evsd) -> None:
         assert http.post(path, json={"attachment": wanted}).status_code == 200
     refused = evsd.ctl("detach", "data")
     assert (refused.status, "host elsewhere has it as /dev/nbd7" in refused.err) == (2, True)
+    assert condition(evsd) is None
     evsd.ok("detach", "data", "--force")

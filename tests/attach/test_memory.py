@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Evsd
+from tests.support.daemon import Evsd, until
 from tests.support.memory import process_holds
 from tests.support.nbd import connected
 
@@ -37,7 +37,8 @@ def test_disconnected_no_process_holds_it(evsd: Evsd, secret: bytes) -> None:
     with connected(uri) as client:
         client.pwrite(b"1" * 4096, 0)
     [server] = evsd.server_pids()
-    for pid in (server, evsd.pid, evsd.keys_pid):
+    until(lambda: not process_holds(server, secret))  # it closes after the client
+    for pid in (evsd.pid, evsd.keys_pid):
         assert not process_holds(pid, secret)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.daemon import Evsd, Result
+from tests.support.daemon import Evsd, Result, until
 from tests.support.nbd import connected, qemu_io, works
+from tests.support.nbdkit import locked
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_with_the_last_connection_the_key_is_gone(evsd: Evsd, volume: str) -> No
     uri = attach(evsd, volume).out.strip()
     works(uri, "write -P 1 0 4k")
     evsd.ok("key", "disable", "test-key", "--yes")
+    until(lambda: not locked(evsd.pool_file(volume)))
     assert qemu_io(uri, "read 0 4k").returncode != 0
     evsd.ok("key", "enable", "test-key")
     works(uri, "read -P 1 0 4k")

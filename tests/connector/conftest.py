@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.nbdkit import await_start
 
 StartServer = Callable[..., subprocess.Popen[bytes]]
 
@@ -30,18 +31,14 @@ def start_server(socket_path: Path) -> Iterator[StartServer]:
             stdin=subprocess.DEVNULL,
         )
         servers.append(server)
-        deadline = time.monotonic() + 10
-        while not socket_path.exists():
-            assert server.poll() is None, "nbdkit did not start"
-            assert time.monotonic() < deadline, "nbdkit does not listen"
-            time.sleep(0.01)
+        await_start(server, socket_path)
         return server
 
     yield start
     for server in servers:
         server.terminate()  # killed, it would leave its temporary files
         try:
-            server.wait(5)
+            server.wait(60)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from evsd.connector import Device, connect, disconnect, find
+from evsd.connector import Device, block, connect, disconnect, find
 from evsd.connector.errors import (
     DeviceBusy,
     DeviceExists,
+    DeviceNotFlushed,
     ServerRefused,
     ServerUnreachable,
 )
+from tests.support.daemon import hear_interrupts
+from tests.support.traces import traces
 
 from .conftest import StartServer
 
@@ -31,7 +34,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
     """The connector's directory; whatever a failed test left in it is taken away."""
     directory = tmp_path / "run"
     yield directory
-    disconnect(IDENTIFIER, run_dir=directory)
+    disconnect(IDENTIFIER, force=True, run_dir=directory)
 
 
 @pytest.fixture
@@ -63,14 +66,9 @@ def _connect_command(socket_path: Path, run_dir: Path, then: str = "") -> tuple[
 
 def nothing_left(run_dir: Path) -> bool:
     """No mount, no loop device, no nbdfuse, no directory."""
-    place = str(run_dir)
-    processes = (p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
-    return (
-        place not in Path("/proc/self/mountinfo").read_text()
-        and place not in run("losetup", "--list")
-        and not any(b"nbdfuse" in p and place.encode() in p for p in processes)
-        and not list(run_dir.glob("*"))
-    )
+    # Who makes the connection names it too.
+    left = [trace for trace in traces(run_dir) if not trace.startswith(sys.executable)]
+    return not left and not list(run_dir.glob("*"))
 
 
 def test_files_survive_detach_and_attach(
@@ -197,22 +195,26 @@ def test_interrupted_connect_leaves_nothing(
     start_server: StartServer, socket_path: Path, run_dir: Path
 ) -> None:
     start_server("--filter=delay", "memory", "16M", "delay-open=3")
-    with subprocess.Popen(_connect_command(socket_path, run_dir), stderr=subprocess.DEVNULL) as it:
+    command = _connect_command(socket_path, run_dir)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=hear_interrupts) as it:
         while it.poll() is None and nothing_left(run_dir):
             time.sleep(0.01)
         it.send_signal(signal.SIGINT)
-        assert it.wait(20) != 0
+        assert it.wait(60) != 0
     assert nothing_left(run_dir)
 
 
-def test_dead_server_can_be_detached(
+def test_dead_server_can_be_detached_by_force_only(
     start_server: StartServer, socket_path: Path, run_dir: Path
 ) -> None:
     server = start_server("memory", "16M")
-    attach(socket_path, run_dir)
+    device = attach(socket_path, run_dir)
     server.kill()
     server.wait()
-    disconnect(IDENTIFIER, run_dir=run_dir)
+    with pytest.raises(DeviceNotFlushed, match="--force"):
+        disconnect(IDENTIFIER, run_dir=run_dir)
+    assert find(IDENTIFIER, run_dir=run_dir) == device
+    assert disconnect(IDENTIFIER, force=True, run_dir=run_dir)
     assert nothing_left(run_dir)
 
 
@@ -241,11 +243,20 @@ def test_relative_socket_and_linked_run_dir(
     assert nothing_left(run_dir)
 
 
-def test_a_glance_is_no_use(start_server: StartServer, socket_path: Path, run_dir: Path) -> None:
+def test_a_glance_is_no_use(
+    start_server: StartServer,
+    socket_path: Path,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What udev does to a device that was just written must not refuse its detachment."""
+    monkeypatch.setattr(block, "_GLANCE_SECONDS", 60)
     start_server("memory", "16M")
     device = attach(socket_path, run_dir)
-    with subprocess.Popen(("sh", "-c", f"exec 3<{device.path}; sleep 0.3")):
+    glance = ("sh", "-c", f"exec 3<{device.path}; echo; sleep 0.3")
+    with subprocess.Popen(glance, stdout=subprocess.PIPE) as it:
+        assert it.stdout is not None
+        it.stdout.readline()
         disconnect(IDENTIFIER, run_dir=run_dir)
     assert nothing_left(run_dir)
 
@@ -254,7 +265,7 @@ def test_server_is_let_go(start_server: StartServer, socket_path: Path, run_dir:
     server = start_server("--filter=exitlast", "memory", "16M")
     attach(socket_path, run_dir)
     disconnect(IDENTIFIER, run_dir=run_dir)
-    server.wait(5)  # it exits when the last connection closes
+    server.wait(60)  # it exits when the last connection closes
 
 
 def test_device_outlives_its_maker(
@@ -262,7 +273,13 @@ def test_device_outlives_its_maker(
 ) -> None:
     start_server("memory", "16M")
     command = _connect_command(socket_path, run_dir, then="os.killpg(0, signal.SIGINT)")
-    subprocess.run(command, timeout=30, start_new_session=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        timeout=60,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=hear_interrupts,
+    )
     time.sleep(0.2)  # for a signal that must not arrive there is no condition to wait for
     device = find(IDENTIFIER, run_dir=run_dir)
     assert device is not None

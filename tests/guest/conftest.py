@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.guest import Guest, fetch_kernel
+from tests.support.guest import TIMEOUT_S, Guest, fetch_kernel
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A guest that hangs is to be told of by itself: nobody gives up before it does."""
+    for item in items:
+        if "guest_kernel" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(2 * TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2.netlink import genlmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.generic import GenericNetlinkSocket  # type: ignore[import-untyped]
 
 from evsd.connector import (
     Device,
+    DeviceState,
     best_transport,
     block,
     connect,
     disconnect,
     find,
     kernel,
+    process,
     reconnect,
+    wait,
     watch,
 )
-from evsd.connector.errors import DeviceBusy, DeviceExists, DeviceNotFound, ServerUnreachable
+from evsd.connector.errors import (
+    DeviceBusy,
+    DeviceExists,
+    DeviceNotFlushed,
+    DeviceNotFound,
+    ServerUnreachable,
+)
+from tests.support.nbdkit import await_start
 
 IDENTIFIER = "evsd-test"
 FILES = "/usr/share/common-licenses"
 SOCKET = Path("/run/nbd.sock")
 COPY = "/mnt/common-licenses"
 SIZE = 32 << 20
+WAITING = {"45", "232"}  # recvfrom and epoll_wait on x86-64
+PATIENCE_S = 120  # in an emulated guest, on a machine that does other things too
 
 
 class Server:
@@ -41,13 +60,16 @@ class Server:
         SOCKET.unlink(missing_ok=True)
         argv = ("nbdkit", "--foreground", "-U", SOCKET, "file", self._image)
         self._process = subprocess.Popen(argv)
-        while not SOCKET.exists():
-            assert self._process.poll() is None
-            time.sleep(0.01)
+        await_start(self._process, SOCKET)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def content(self, length: int) -> bytes:
+        """The first bytes of the file."""
+        with self._image.open("rb") as file:
+            return file.read(length)
 
 
 @pytest.fixture
@@ -58,7 +80,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(image)
     yield server
     subprocess.run(("umount", "-q", "/mnt"))
-    disconnect(IDENTIFIER)
+    disconnect(IDENTIFIER, force=True)
     server.kill()
 
 
@@ -74,7 +96,9 @@ def watched_device(server: Server) -> Device:  # noqa: ARG001 - is its server
 
 
 def run(*argv: str | Path) -> str:
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, timeout=30).stdout
+    return subprocess.run(
+        argv, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S
+    ).stdout
 
 
 def make_file_system(device: Device) -> None:
@@ -165,13 +189,16 @@ def test_no_server_leaves_nothing(server: Server) -> None:
 
 def test_io_goes_on_after_the_servers_death(watched_device: Device, server: Server) -> None:
     make_file_system(watched_device)
-    copy = ("sh", "-ec", "for i in 1 2 3 4 5 6; do cp -a /mnt/common-licenses /mnt/$i; sync; done")
-    with subprocess.Popen(copy) as writer:
-        time.sleep(0.5)  # to be somewhere in the middle of it
+    # Four copies at most before the server is back, and two after that.
+    copy = "for i in 1 2 3 4 5 6; do cp -a $0 /mnt/$i; sync; [ $i != 4 ] || read _ || :; done"
+    with subprocess.Popen(("sh", "-ec", copy, COPY), stdin=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        assert wait.until(Path("/mnt/2").exists, timeout=PATIENCE_S)
         server.kill()
         time.sleep(0.5)  # for the watcher to find nobody there
         server.start()
-        assert writer.wait(30) == 0
+        writer.stdin.close()
+        assert writer.wait(PATIENCE_S) == 0
     for i in range(1, 7):
         run("diff", "-r", FILES, f"/mnt/{i}")
     run("umount", "/mnt")
@@ -199,6 +226,23 @@ def test_watcher_goes_with_its_device(watched_device: Device) -> None:  # noqa: 
     assert watch.find(IDENTIFIER) is None
 
 
+@pytest.mark.usefixtures("watched_device")
+def test_look_tells_a_device_whose_watcher_has_ended_to_anybody() -> None:
+    assert look_as_nobody() == DeviceState.CONNECTED
+    watcher = watch.find(IDENTIFIER)
+    assert watcher is not None
+    process.end(watcher, signal.SIGKILL, timeout=5)
+    assert look_as_nobody() == DeviceState.UNWATCHED
+    disconnect(IDENTIFIER)
+    assert look_as_nobody() == DeviceState.GONE
+
+
+def look_as_nobody() -> str:
+    # It may not be able to read the checkout, so it imports first.
+    program = "import os, sys; from evsd.connector import look; os.setuid(65534)"
+    return run(sys.executable, "-c", f"{program}; print(look(sys.argv[1]))", IDENTIFIER).strip()
+
+
 def test_reconnecting_a_living_device_is_harmless(device: Device) -> None:
     reconnect(IDENTIFIER, SOCKET)
     run("dd", f"if={device.path}", "of=/dev/null", "bs=1M", "count=4", "iflag=direct")
@@ -209,14 +253,109 @@ def test_reconnecting_no_device() -> None:
         reconnect(IDENTIFIER, SOCKET)
 
 
-def test_dead_device_can_be_detached(
+def test_dead_device_keeps_what_was_written_until_its_server_is_back(
+    watched_device: Device, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block, "_STALLED_SECONDS", 1.0)
+    server.kill()
+    watcher = watch.find(IDENTIFIER)
+    # It reads to see whether the device lives. Without it the last close would wait for the disk.
+    assert wait.until(lambda: has_open(watcher, watched_device), timeout=PATIENCE_S)
+    run("dd", "if=/usr/bin/env", f"of={watched_device.path}", "bs=4096", "count=1")
+    for _ in range(2):  # the flush of the first, which hangs, is not in the second's way
+        with pytest.raises(DeviceNotFlushed, match="--force"):
+            disconnect(IDENTIFIER)
+    assert find(IDENTIFIER) == watched_device
+    assert server.content(4096) == bytes(4096)
+    monkeypatch.undo()
+    server.start()
+    # The pause before the watcher tries again may be longer than a flush waits for any progress.
+    assert kernel.answers(IDENTIFIER, timeout=PATIENCE_S)
+    assert disconnect(IDENTIFIER) is None
+    assert server.content(4096) == Path("/usr/bin/env").read_bytes()[:4096]
+
+
+def has_open(pid: int | None, device: Device) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # descriptors come and go while we look
+        return any(fd.readlink() == device.path for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def test_dead_device_is_detached_by_force_which_says_that_data_is_lost(
     device: Device, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "_STALLED_SECONDS", 2.0)
+    monkeypatch.setattr(block, "_STALLED_SECONDS", 1.0)
     server.kill()
-    disconnect(IDENTIFIER)
+    with pytest.raises(DeviceNotFlushed):
+        disconnect(IDENTIFIER)
+    lost = disconnect(IDENTIFIER, force=True)
+    assert lost is not None
+    assert "does not answer" in lost
     assert find(IDENTIFIER) is None
     assert not Path(f"/sys/block/{device.path.name}/pid").exists()
+
+
+@pytest.mark.usefixtures("watched_device")
+def test_a_watcher_that_was_not_told_of_a_death_looks_for_itself(server: Server) -> None:
+    watcher = watch.find(IDENTIFIER)
+    assert watcher is not None
+    family, group = netlink_family()
+    # It has looked at the device by then, and looks no more unless it is told.
+    assert wait.until(lambda: listens(watcher, group) and waits(watcher), timeout=PATIENCE_S)
+    os.kill(watcher, signal.SIGSTOP)
+    flood(family, group)
+    with kernel.dead_links() as deaths:
+        server.kill()
+        assert next(deaths) == IDENTIFIER
+    server.start()
+    os.kill(watcher, signal.SIGCONT)
+    assert kernel.answers(IDENTIFIER, timeout=PATIENCE_S)
+    assert watch.find(IDENTIFIER) == watcher
+
+
+def netlink_family() -> tuple[int, int]:
+    """The kernel's numbers for nbd's family and its multicast group."""
+    with GenericNetlinkSocket() as sock:
+        sock.bind("nbd", genlmsg)
+        return sock.prid, sock.mcast_groups["nbd_mc_group"]
+
+
+def listens(pid: int, group: int) -> bool:
+    """Whether a process is a member of the group; a port is a process id and a number above it."""
+    lines = Path("/proc/net/netlink").read_text().splitlines()[1:]
+    sockets = [
+        (int(port) & 0x3FFFFF, int(groups, 16)) for _, _, port, groups, *_ in map(str.split, lines)
+    ]
+    return any(owner == pid and groups >> (group - 1) & 1 for owner, groups in sockets)
+
+
+def waits(pid: int) -> bool:
+    """Whether a thread of the process waits for messages."""
+    with contextlib.suppress(OSError):  # threads come and go while we look
+        threads = Path(f"/proc/{pid}/task").glob("*/syscall")
+        return any(thread.read_text().split()[0] in WAITING for thread in threads)
+    return False
+
+
+def flood(family: int, group: int) -> None:
+    """Messages that mean nothing to all members of the group, more than there is room for."""
+    message = struct.pack("=IHHIIBBH", 20, family, 0, 0, 0, 99, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16) as sock:
+        for _ in range(5000):
+            sock.sendto(message, (0, 1 << (group - 1)))
+
+
+def test_a_watcher_that_can_not_go_on_ends_and_says_so(device: Device) -> None:  # noqa: ARG001
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind("/dev/log")
+        argv = (sys.executable, "-m", "evsd.connector.revive", IDENTIFIER, SOCKET)
+        # In a network of its own: there the kernel has no family nbd to listen to.
+        ended = subprocess.run(("unshare", "--net", *argv), timeout=PATIENCE_S, capture_output=True)
+        Path("/dev/log").unlink()
+        assert ended.returncode == 1
+        syslog.settimeout(PATIENCE_S)
+        said = syslog.recv(4096).decode()
+    assert f"{IDENTIFIER}: its watcher ends" in said, said
 
 
 def test_stock_nbd_client_attaches_the_same_export(device: Device) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.guest import boot_from_nbd, write_root
+from tests.support.nbdkit import await_start
 
 
 @pytest.fixture
@@ -21,9 +21,7 @@ def export(tmp_path: Path) -> Iterator[Path]:
     os.truncate(image, 64 << 20)
     argv = ("nbdkit", "--foreground", "-U", str(socket_path), "file", str(image))
     with subprocess.Popen(argv) as server:
-        while not socket_path.exists():
-            assert server.poll() is None
-            time.sleep(0.01)
+        await_start(server, socket_path)
         yield socket_path
         server.terminate()
 

@@ -12,6 +12,7 @@ from tests.support.guest import CHECKOUT, Guest, GuestTimeout
 
 
 def test_the_promised_surroundings(guest: Guest) -> None:
+    before = int(time.time())
     result = guest.run(
         f"""
         set -e
@@ -28,7 +29,7 @@ def test_the_promised_surroundings(guest: Guest) -> None:
     )
     assert result.output.endswith("it is here\n"), result.output
     assert result.status == 7
-    assert abs(int((guest.share / "now").read_text()) - time.time()) < 60
+    assert before - 60 < int((guest.share / "now").read_text()) < time.time() + 60
 
 
 def test_power_loss_keeps_what_was_flushed(guest: Guest, tmp_path: Path) -> None:
@@ -58,6 +59,5 @@ def test_kernel_transport(guest: Guest) -> None:
     result = guest.run(
         "export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1\n"
         "python -m pytest -c /dev/null --rootdir . -v tests/guest/kernel_transport.py",
-        timeout=180,
     )
     assert result.status == 0, result.output

@@ -83,7 +83,7 @@ def test_a_wrong_pin_is_refused(settings: TokenSettings, tmp_path: Path) -> None
     wrong = tmp_path / "pin"
     wrong.write_text("0000")
     with pytest.raises(KmsUnavailable):
-        Token(TokenSettings(settings.module, settings.label, wrong))
+        Token(TokenSettings(settings.module, settings.label, wrong)).open()
 
 
 def test_pin_and_token_are_readable_by_the_owner_only(settings: TokenSettings) -> None:

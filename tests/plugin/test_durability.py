@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import libnbd
-from tests.support.volume import MIB, Volume, new_volume
+from tests.support.faulty import failing, scripted, waiting_while
+from tests.support.volume import MIB, Volume, eventually, new_volume
 
 nbd = libnbd.load()
 SECTOR = 4096
@@ -62,9 +63,10 @@ def test_flush_and_fua_are_fdatasync(volume: Volume, tmp_path: Path, command: st
 
 def test_the_last_close_flushes(volume: Volume, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    with traced(volume, trace), volume.connected() as (handle,):
-        handle.pwrite(b"x" * SECTOR, 0)
-    assert syncs(trace) == 1, trace.read_text()
+    with traced(volume, trace):
+        with volume.connected() as (handle,):
+            handle.pwrite(b"x" * SECTOR, 0)
+        eventually(lambda: syncs(trace) == 1)
 
 
 def test_a_full_pool_is_enospc_and_other_sectors_stay(small_disk: Path, tmp_path: Path) -> None:
@@ -119,3 +121,86 @@ def test_requests_beyond_the_end_are_refused(volume: Volume) -> None:
             with pytest.raises(nbd.Error):
                 refused(*arguments)
         assert handle.pread(SECTOR, end - SECTOR) == bytes(SECTOR)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """While this file exists, the pool of `on_bad_disk` fails."""
+    return tmp_path / "broken"
+
+
+@pytest.fixture
+def on_bad_disk(volume: Volume, broken: Path, tmp_path: Path) -> Iterator[Volume]:
+    """A volume whose file fails to read, write and sync while `broken` exists."""
+    bad = f"[ -e {broken} ]"
+    with failing(volume.path, tmp_path / "bad", pread=bad, pwrite=bad, flush=bad) as mounted:
+        volume.path = mounted
+        yield volume
+
+
+@pytest.mark.parametrize("flush_first", [True, False], ids=["flush", "FUA"])
+def test_after_a_failed_sync_no_connection_is_told_that_all_is_on_disk(
+    on_bad_disk: Volume, broken: Path, flush_first: bool
+) -> None:
+    with on_bad_disk.served():
+        with on_bad_disk.connected(2) as (one, two):
+            two.pwrite(b"x" * SECTOR, SECTOR)
+            one.pwrite(b"x" * SECTOR, 0)
+            broken.touch()
+            with pytest.raises(nbd.Error) as failed:
+                one.flush()
+            assert failed.value.errnum == errno.EIO
+            broken.unlink()
+            with pytest.raises(nbd.Error) as failed:
+                if flush_first:
+                    two.flush()
+                else:
+                    two.pwrite(b"y" * SECTOR, SECTOR, nbd.CMD_FLAG_FUA)
+            assert failed.value.errnum == errno.EIO
+        # A client that comes back by itself would send the flush again, and believe the answer.
+        with on_bad_disk.connected() as (handle,), pytest.raises(nbd.Error) as failed:
+            handle.flush()
+        assert failed.value.errnum == errno.EIO
+    with on_bad_disk.served(), on_bad_disk.connected() as (handle,):
+        handle.flush()
+
+
+def test_a_failing_disk_is_eio_and_other_sectors_stay(on_bad_disk: Volume, broken: Path) -> None:
+    with on_bad_disk.served(), on_bad_disk.connected() as (handle,):
+        for sector in range(8):
+            handle.pwrite(bytes([sector]) * SECTOR, sector * SECTOR)
+        broken.touch()
+        for refused, arguments in (
+            (handle.pwrite, (b"x" * SECTOR, 2 * SECTOR)),
+            (handle.pwrite, (b"x" * 512, 4 * SECTOR + 512)),
+            (handle.pwrite, (b"x" * 16 * SECTOR, 6 * SECTOR)),
+            (handle.pread, (SECTOR, 8 * MIB)),
+            (handle.pread, (MIB, 9 * MIB + 512)),
+        ):
+            with pytest.raises(nbd.Error) as failed:
+                refused(*arguments)
+            assert failed.value.errnum == errno.EIO
+        broken.unlink()
+        for sector in (0, 1, 3, 4, 5):
+            assert handle.pread(SECTOR, sector * SECTOR) == bytes([sector]) * SECTOR
+        handle.pwrite(b"n" * SECTOR, 2 * SECTOR)
+        assert handle.pread(SECTOR, 2 * SECTOR) == b"n" * SECTOR
+
+
+def test_flushes_that_come_together_share_a_sync(volume: Volume, tmp_path: Path) -> None:
+    halt, log = tmp_path / "halt", tmp_path / "syncs"
+    slow = f"echo sync >> {log}; {waiting_while(f'[ -e {halt} ]')}"
+    with scripted(volume.path, tmp_path / "slow", flush=slow) as mounted:
+        volume.path = mounted
+        with volume.served(), volume.connected(8) as handles:
+            handles[0].pwrite(b"x" * SECTOR, 0)
+            halt.touch()
+            cookies = [handle.aio_flush() for handle in handles]
+            for handle in handles:  # what is answered was read after the flush
+                assert handle.pread(SECTOR, SECTOR) == bytes(SECTOR)
+            eventually(log.exists)
+            halt.unlink()
+            for handle, cookie in zip(handles, cookies, strict=True):
+                while not handle.aio_command_completed(cookie):
+                    handle.poll(1000)
+            assert 0 < len(log.read_text().splitlines()) < len(handles)

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbd_plugin import luks2
+from tests.support.examples import REPEATABLE
+from tests.support.faulty import failing
 from tests.support.volume import MIB, create, new_header
 
 COPY = 16384
@@ -145,6 +147,16 @@ def test_two_damaged_copies_are_refused(path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("bad", ["-lt 4096", "-ge 8192 -a $4 -lt 16384", "-ge 16384"])
+def test_a_bad_block_under_one_copy_leaves_the_other(
+    path: Path, header: luks2.Header, tmp_path: Path, bad: str
+) -> None:
+    beyond = "$(( $4 + $3 ))"  # reads are a page or more, up to all that is wanted
+    condition = f"[ $4 {bad} ] || [ $4 -lt 4096 -a {beyond} -gt 8192 ]"
+    with failing(path, tmp_path / "bad", pread=condition) as mounted:
+        assert read(mounted) == header
+
+
 def test_the_newer_copy_wins(path: Path, header: luks2.Header) -> None:
     newer = header._replace(sequence=2, cmk_version=7)
     other = path.with_name("other")
@@ -227,6 +239,15 @@ def test_an_unknown_requirement_is_refused_even_with_an_older_copy_without(path:
         read(path)
 
 
+def test_what_a_hostile_header_asks_for_is_said_on_one_printable_line(path: Path) -> None:
+    names = ["x\nnbdkit: all is well", "\ud800\x1b[2J"]
+    config = {"json_size": "12288", "keyslots_size": "0", "requirements": {"mandatory": names}}
+    copy_with(path, 0, {"config": config})
+    with pytest.raises(luks2.HeaderError) as refused:
+        read(path)
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize("header", [False], indirect=True, ids=["thick"])
 def test_a_header_that_cryptsetup_has_rewritten_is_read(path: Path, header: luks2.Header) -> None:
     assert cryptsetup("config", "--label", "renamed", str(path)).returncode == 0
@@ -241,16 +262,32 @@ def test_reading_writes_nothing(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("settled", [0, MIB])
+def test_what_is_settled_is_read_back_and_no_matter_to_cryptsetup(
+    path: Path, header: luks2.Header, settled: int
+) -> None:
+    unsettled = header._replace(settled=settled, sequence=2)
+    with opened(path) as fd:
+        luks2.write(fd, unsettled)
+    assert read(path) == unsettled != header
+    assert cryptsetup("luksDump", str(path)).returncode == 0
+
+
 def test_a_header_that_would_be_refused_is_not_written(path: Path, header: luks2.Header) -> None:
     before = path.read_bytes()
     for change in (
         {"size": 4097},
         {"size": 0},
+        {"settled": 8 * MIB},
+        {"settled": 512},
+        {"settled": -4096},
         {"uuid": "../etc"},
         {"context": {"a": "b" * 13000}},
         {"label": "x" * 48},
         {"digest": b"short"},
         {"cmk_version": -1},
+        {"sequence": 0},
+        {"sequence": 2**64},
     ):
         with opened(path) as fd, pytest.raises(luks2.HeaderError):
             luks2.write(fd, header._replace(**change))
@@ -299,7 +336,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "volume.luks"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(REPEATABLE, max_examples=300)
 @given(data=st.data())
 def test_any_value_in_any_field_is_accepted_or_refused_but_never_crashes(
     scratch: Path, data: st.DataObject

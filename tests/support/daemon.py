@@ -8,22 +8,26 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.support.nbd import exported_token
+from tests.support.sockets import listens
+from tests.support.traces import children_named, command_lines, read_all
 
 VENV_BIN = Path(sys.executable).parent
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 30
+# Long: a machine that is busy with other things fails no test. What comes in time costs nothing.
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 90
 Object = dict[str, Any]
 
 
@@ -34,9 +38,11 @@ class Evsd:
         self.state, self.options = state, options
         self.log = state.with_suffix(".log")  # not in the state directory, which must be fresh
         self.socket = state / "evsd.sock"
+        self.pool = state / "pool"
         self._process: subprocess.Popen[bytes] | None = None
 
     evsctl = VENV_BIN / "evsctl"
+    before: tuple[str, ...] = ()  # a command that starts it, and becomes it
 
     @property
     def pid(self) -> int:
@@ -46,32 +52,30 @@ class Evsd:
     @property
     def keys_pid(self) -> int:
         """The process id of its evsd-keys."""
-        threads = Path(f"/proc/{self.pid}/task").iterdir()
-        children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-        names = {int(p): Path(f"/proc/{p}/comm").read_text().strip() for p in children}
-        return next(pid for pid, name in names.items() if name == "evsd-keys")
+        return next(iter(children_named(self.pid, "evsd-keys")))
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
+        """Start it and wait until it says, as to systemd, that it is ready."""
+        with self.log.open("ab") as log, _readiness(self.state.with_suffix(".notify")) as ready:
             self._process = subprocess.Popen(
-                [VENV_BIN / "evsd", "--state-dir", self.state, *self.options],
+                [*self.before, VENV_BIN / "evsd", "--state-dir", self.state, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()},
             )
-        self.await_socket()
+            self._await(lambda: _told(ready) == b"READY=1")
 
     def await_socket(self) -> None:
-        """Wait until it accepts."""
+        """Wait until it listens, which is before it says that it is ready."""
+        self._await(lambda: listens(self.socket))
+
+    def _await(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._accepts():
+        while not condition():
             assert self._process is None or self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
-
-    def _accepts(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal that ends it; returns its exit status."""
@@ -113,14 +117,15 @@ class Evsd:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def spawn_ctl(self, *words: str) -> subprocess.Popen[str]:
-        """Start evsctl and don't wait for it."""
+    def spawn_ctl(self, *words: str, socket: Path | None = None) -> subprocess.Popen[str]:
+        """Start evsctl and don't wait for it; it may reach evsd by way of another socket."""
         return subprocess.Popen(
             [self.evsctl, *words],
-            env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{self.socket}"},
+            env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{socket or self.socket}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=hear_interrupts,
         )
 
     def ok(self, *words: str) -> str:
@@ -158,7 +163,7 @@ class Evsd:
     # --- what it does behind the API -----------------------------------------------------------
 
     def pool_file(self, volume: str) -> Path:
-        return self.state / "pool" / f"{self.object('show', volume)['volume']['id']}.luks"
+        return self.pool / f"{self.object('show', volume)['volume']['id']}.luks"
 
     def attachment(self, volume: str) -> Object:
         found: Object = self.object("show", volume)["volume"]["attachments"][0]
@@ -179,11 +184,70 @@ class Evsd:
 
     def server_pids(self) -> list[int]:
         """Every nbdkit that serves a volume of this state directory."""
+        return self._pids("/usr/bin/nbdkit ")
+
+    def _pids(self, program: str) -> list[int]:
         return [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and _is_server(entry, self.state)
+            pid
+            for pid, command in command_lines().items()
+            if program in command and f"{self.state}/" in command
         ]
+
+    def clear_up(self) -> None:
+        """End it with all its servers, and wait for all that still writes to its directory."""
+        if self.running:
+            self.stop()
+        for pid in self.server_pids():
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pid, signal.SIGKILL)
+        # The evsd-keys of an evsd that was killed ends a moment later.
+        until(lambda: not (self.server_pids() or self._pids(" evsd.kms.process ")))
+
+    def restarted_with(self, *statements: str) -> None:
+        """Stop it if it runs, change its records, as if time had passed, and start it again."""
+        if self.running:
+            self.stop()
+        with closing(sqlite3.connect(self.state / "evsd.db")) as database, database:
+            for statement in statements:
+                database.execute(statement)
+        self.start()
+
+    @contextmanager
+    def servers_halted(self) -> Iterator[None]:
+        """What they do now is not done before the block ends, however fast they are."""
+        with halted(*self.server_pids()):
+            yield
+
+
+@contextmanager
+def halted(*pids: int) -> Iterator[None]:
+    """Processes that do nothing before the block ends; one that is halted already stays so.
+
+    One that ends meanwhile does nothing either.
+    """
+    running = [pid for pid in pids if _state(pid) not in ("T", "")]
+    _send(signal.SIGSTOP, running)
+    try:
+        yield
+    finally:
+        _send(signal.SIGCONT, running)
+
+
+def _send(number: signal.Signals, pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _state(pid: int) -> str:
+    """As in proc(5); empty where there is no such process."""
+    stat = read_all("/proc", f"{pid}/stat")
+    return "".join(text.rpartition(")")[2].split()[0] for text in stat.values())
+
+
+def hear_interrupts() -> None:
+    """Also where the tests themselves run in the background, which ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Result:
@@ -197,19 +261,37 @@ class Result:
 
 
 @contextmanager
-def running_evsd(*options: str) -> Iterator[Evsd]:
-    """A fresh evsd; ended and removed with all its servers at the end."""
+def running_evsd(*options: str, before: tuple[str, ...] = ()) -> Iterator[Evsd]:
+    """A fresh evsd, run by `before`; ended and removed with all its servers at the end."""
     # Not pytest's tmp_path: its parents are closed to the user evsd becomes, and too long.
     with temporary_state() as state:
         evsd = Evsd(state, *options)
+        evsd.before = before
         evsd.start()
         try:
             yield evsd
         finally:
-            if evsd.running:
-                evsd.stop()
-            for pid in evsd.server_pids():
-                os.kill(pid, signal.SIGKILL)
+            evsd.clear_up()
+
+
+@contextmanager
+def _readiness(address: Path) -> Iterator[socket.socket]:
+    """What $NOTIFY_SOCKET names: a path, as evsd may have a network of its own, open to all."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+        ready.setblocking(False)
+        ready.bind(str(address))
+        address.chmod(0o777)
+        try:
+            yield ready
+        finally:
+            address.unlink()
+
+
+def _told(ready: socket.socket) -> bytes:
+    try:
+        return ready.recv(100)
+    except BlockingIOError:
+        return b""
 
 
 @contextmanager
@@ -223,15 +305,7 @@ def temporary_state() -> Iterator[Path]:
         state.with_suffix(".log").unlink(missing_ok=True)
 
 
-def _is_server(entry: Path, state: Path) -> bool:
-    try:
-        command = (entry / "cmdline").read_bytes()
-    except OSError:
-        return False
-    return command.startswith(b"/usr/bin/nbdkit") and f"{state}/".encode() in command
-
-
-def until(condition: Any, timeout: float = 20.0) -> None:
+def until(condition: Any, timeout: float = 90.0) -> None:
     """Wait for a condition; fails if it doesn't come true in time."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -24,7 +24,7 @@ def qemu_io(uri: str, *commands: str, read_only: bool = False) -> subprocess.Com
         ["qemu-io", *(["-r"] if read_only else []), "-f", "raw", *words, uri],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

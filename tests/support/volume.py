@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -19,10 +18,12 @@ from typing import Any
 from nbd_plugin import luks2
 from tests.support import libnbd
 from tests.support.key_service import KeyService, running
+from tests.support.nbdkit import await_start
 
 PLUGIN = Path(luks2.__file__).with_name("plugin.py")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 MIB = 1024 * 1024
+STOP_TIMEOUT_S = 60
 
 
 def new_header(dek: bytes, size: int, *, thin: bool = True, **changes: Any) -> luks2.Header:
@@ -111,25 +112,23 @@ class Volume:
         return process
 
     @contextmanager
-    def served(self, *nbdkit_options: str) -> Iterator[subprocess.Popen[bytes]]:
+    def served(
+        self, *nbdkit_options: str, ticket: str | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """Serve the volume until the block ends."""
-        process = self.start(None, *nbdkit_options)
+        process = self.start(ticket, *nbdkit_options)
         try:
-            deadline = time.monotonic() + 10
-            while not _accepts(self.socket):
-                assert process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline, "nbdkit does not listen"
-                time.sleep(0.002)
+            await_start(process, self.socket, self.log)
             yield process
         finally:
             stop(process, self.server_pid(process))
 
     def server_pid(self, process: subprocess.Popen[bytes]) -> int:
-        """Of nbdkit, where `process` may be what wraps it."""
+        """Of nbdkit, where `process` may be what wraps it, or was before it became nbdkit."""
         if not self.wrapper or process.poll() is not None:
             return process.pid
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        return int(children.split()[0])
+        return int(children.split()[0]) if children else process.pid
 
     @contextmanager
     def connected(self, count: int = 1) -> Iterator[list[Any]]:
@@ -157,24 +156,18 @@ class Volume:
             return file.read(length)
 
 
-def _accepts(path: Path) -> bool:
-    """Whether somebody listens: a socket's file is there a moment before that."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
 def stop(process: subprocess.Popen[bytes], server_pid: int) -> None:
     """End a server in order; kill it when that takes too long."""
     if process.poll() is None:
         os.kill(server_pid, signal.SIGTERM)
     try:
-        process.wait(10)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.kill(server_pid, signal.SIGKILL)
         process.wait()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until it holds: nbdkit closes connections after their clients have gone."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,0 +1,95 @@
+"""What is measured, and what each job has to reach against each peer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import LUKS_FILTER, PLAIN, QEMU, run
+from tests.support.volume import MIB
+
+FIO_SIZE = 256 * MIB
+COPY_SIZE = 2048 * MIB
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One measurement; more is better."""
+
+    name: str
+    unit: str
+    measure: Callable[[str, float, Path], float]  # of an URI, for seconds, in a directory
+    required: dict[str, float]
+
+
+def _fio(rw: str, block: int, depth: int, connections: int = 1) -> Job:
+    def measure(uri: str, seconds: float, directory: Path) -> float:
+        output = run(
+            "fio",
+            "--name=bench",
+            "--ioengine=nbd",
+            f"--uri={uri}",
+            f"--rw={rw}",
+            "--rwmixread=70",
+            f"--bs={block}",
+            f"--iodepth={depth}",
+            f"--numjobs={connections}",
+            f"--size={FIO_SIZE}",
+            f"--runtime={seconds}",
+            "--time_based",
+            "--group_reporting",
+            "--norandommap",
+            "--randrepeat=0",
+            "--output-format=json",
+            cwd=directory,
+        )
+        job = json.loads(output[output.index("{") :])["jobs"][0]
+        if random:
+            return sum(float(job[side]["iops"]) for side in ("read", "write"))
+        return sum(float(job[side]["bw_bytes"]) for side in ("read", "write")) / 1e6
+
+    random = rw.startswith("rand")
+    kind = {"randrw": "random 70/30"}.get(rw, f"{'random' if random else 'sequential'} {rw[-5:]}")
+    kind = kind.replace("mread", "read").replace("dread", "read")
+    size = f"{block // 1024}k" if block >= 1024 else str(block)
+    name = f"{size} {kind} QD{depth}" + (f", {connections} connections" * (connections > 1))
+    return Job(name, "IOPS" if random else "MB/s", measure, _required(rw, block, depth))
+
+
+def _required(rw: str, block: int, depth: int) -> dict[str, float]:
+    needed = {PLAIN: 0.75}
+    if block < 4096:
+        needed[LUKS_FILTER] = 0.8
+    elif depth < 8:
+        needed[LUKS_FILTER] = 1.0
+    else:
+        needed |= {LUKS_FILTER: {"read": 1.5, "write": 4.0}.get(rw, 1.2), QEMU: 3.0}
+    return needed
+
+
+def _copy(name: str, rw: str, *command: str) -> Job:
+    def measure(uri: str, _: float, directory: Path) -> float:
+        places = {"URI": uri, "IMAGE": str(directory / "image")}
+        started = time.monotonic()
+        run("nbdcopy", *(places.get(word, word) for word in command))
+        return COPY_SIZE / 1e6 / (time.monotonic() - started)
+
+    return Job(name, "MB/s", measure, _required(rw, MIB, 8))
+
+
+JOBS = (
+    _fio("randread", 4096, 1),
+    _fio("randwrite", 4096, 1),
+    _fio("randread", 4096, 16),
+    _fio("randwrite", 4096, 16),
+    _fio("randrw", 4096, 16),
+    _fio("randwrite", 512, 16),
+    *(_fio(rw, kib * 1024, 8) for kib in (64, 256, 1024) for rw in ("read", "write")),
+    *(_fio(rw, 4096, 16, 4) for rw in ("randread", "randwrite", "randrw")),
+    *(_fio(rw, 262144, 8, 4) for rw in ("read", "write")),
+    _copy("nbdcopy of 2 GiB in", "write", "IMAGE", "URI"),
+    _copy("nbdcopy of 2 GiB out", "read", "URI", "null:"),
+)

@@ -1,0 +1,55 @@
+"""evsctl key rotate, rotation."""
+
+from __future__ import annotations
+
+import click
+
+from evsd.cli.keys.words import day_and_time
+from evsd.cli.output import Session, card, output_option, pass_session
+
+
+@click.command()
+@click.argument("reference", metavar="KEY")
+@output_option
+@pass_session
+def rotate(session: Session, reference: str) -> None:
+    """Rotate a key now: a new version encrypts, the old ones still decrypt."""
+    answer = session.api.kms("rotate-on-demand", key_id=session.api.key_id(reference))
+    session.show(answer, lambda: f"key {reference} has a new version")
+
+
+@click.command()
+@click.argument("reference", metavar="KEY")
+@click.option(
+    "--every",
+    metavar="DAYS",
+    type=click.IntRange(30, 365),
+    help="Rotate it by itself, every 30 to 365 days.",
+)
+@click.option("--off", is_flag=True, help="Rotate it no more.")
+@output_option
+@pass_session
+def rotation(session: Session, reference: str, every: int | None, off: bool) -> None:
+    """Show, or change, how often a key is rotated."""
+    if every is not None and off:
+        raise click.UsageError("--every and --off exclude each other")
+    api, key_id = session.api, session.api.key_id(reference)
+    answer = api.kms("get-key-rotation-status", key_id=key_id)
+    if off:
+        api.kms("disable-key-rotation", key_id=key_id)
+    elif every is not None:
+        if not answer["key_rotation_enabled"]:
+            api.kms("enable-key-rotation", key_id=key_id)
+        api.kms("update-key-rotation-interval", key_id=key_id, rotation_interval=every)
+    if off or every is not None:
+        answer = api.kms("get-key-rotation-status", key_id=key_id)
+    days = answer["rotation_interval"]
+    fields = {
+        "rotated": f"every {days} days" if answer["key_rotation_enabled"] else "no",
+        "versions": str(len(answer["key_materials"])),
+        "last rotation": day_and_time(answer["last_rotation_time"]),
+    }
+    session.show(answer, lambda: card(fields))
+
+
+COMMANDS = (rotate, rotation)

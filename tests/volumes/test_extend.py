@@ -1,0 +1,185 @@
+"""Extending volumes: the data stays, the header follows, and no crash leaves anything between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from nbd_plugin import luks2
+from tests.support.daemon import Evsd, Object, running_evsd, until
+from tests.support.killed import kill_at
+from tests.support.nbd import works
+from tests.support.transfer import GIB, MIB, attached, holes, luks_segment, small_pool
+from tests.support.volume import create, new_header
+
+
+def extend(evsd: Evsd, volume: str, size: object) -> tuple[int, Object]:
+    """The published call."""
+    volume_id = evsd.object("show", volume)["volume"]["id"]
+    with evsd.http() as http:
+        path = f"/v2.1/{evsd.project_id()}/cloudvolumes/{volume_id}/action"
+        answer = http.post(path, json={"os-extend": {"new_size": size}})
+    return answer.status_code, answer.json()
+
+
+def test_a_thin_volume_keeps_its_data_and_grows_with_zeros(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "thin", "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, "thin") as uri:
+        works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M")
+    shown = shared_evsd.object("extend", "thin", "--size", "3G")["volume"]
+    assert (shown["size"], shown["status"]) == (3, "available")
+    with attached(shared_evsd, "thin") as uri:
+        works(uri, "read -P 7 0 4k", "read -P 8 1023M 1M", "read -P 0 1G 1G", "read -P 0 2G 1G")
+        works(uri, f"write -P 9 {3 * GIB - 512} 512", f"read -P 9 {3 * GIB - 512} 512")
+
+
+def test_both_copies_of_the_header_grow(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "copies", "--size", "1G", "--key", "test-key")
+    shared_evsd.ok("extend", "copies", "--size", "2G")
+    file = shared_evsd.pool_file("copies")
+    assert luks_segment(file)["size"] == str(2 * GIB)
+    with file.open("r+b") as stream:  # only the second copy is left
+        stream.write(bytes(16384))
+    assert luks_segment(file)["size"] == str(2 * GIB)
+
+
+def test_a_thick_volume_grows_by_ciphertext(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "thick", "--size", "1G", "--thick", "--key", "test-key")
+    with attached(shared_evsd, "thick") as uri:
+        works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M")
+    shared_evsd.ok("extend", "thick", "--size", "2G")
+    assert holes(shared_evsd.pool_file("thick"), MIB + GIB) == 0
+    with attached(shared_evsd, "thick") as uri:
+        works(uri, "read -P 7 0 4k", "read -P 8 1023M 1M", "read -P 0 1G 1G")
+    shared_evsd.ok("delete", "thick", "--yes")
+
+
+def test_an_attached_volume_is_not_extended(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "used", "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, "used"):
+        refused = shared_evsd.ctl("extend", "used", "--size", "2G")
+    assert (refused.status, "EVS.1048" in refused.err, "detach" in refused.err) == (1, True, True)
+    assert shared_evsd.object("show", "used")["volume"]["size"] == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "code"),
+    [(1, "EVS.1015"), (0, "EVS.1010"), (32769, "EVS.1010"), ("2", "EVS.1010"), (None, "EVS.1010")],
+)
+def test_a_size_that_is_not_larger_or_no_size_is_refused(
+    shared_evsd: Evsd, size: object, code: str
+) -> None:
+    name = f"size-{uuid.uuid4()}"
+    shared_evsd.ok("create", name, "--size", "1G", "--key", "test-key")
+    status, body = extend(shared_evsd, name, size)
+    assert (status, body["error"]["code"]) == (400, code)
+
+
+def test_an_extension_that_is_killed_is_finished_at_the_next_start(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--thick", "--key", evsd.prepare())
+    with attached(evsd, "data") as uri:
+        works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M")
+    status, answer = extend(evsd, "data", 2)
+    assert status == 200
+    until(evsd.server_pids)
+    with evsd.servers_halted():
+        assert evsd.object("show", "data")["volume"]["status"] == "extending"
+        evsd.kill()
+    evsd.start()
+    until(lambda: evsd.object("show", "data")["volume"]["status"] == "available")
+    assert evsd.object("show", "data")["volume"]["size"] == 2
+    with evsd.http() as http:
+        job = http.get(f"/v1/{evsd.project_id()}/jobs/{answer['job_id']}").json()
+    assert (job["status"], job["job_type"]) == ("SUCCESS", "extendVolume")
+    assert holes(evsd.pool_file("data"), MIB + GIB) == 0
+    with attached(evsd, "data") as uri:
+        works(uri, "read -P 7 0 4k", "read -P 8 1023M 1M", "read -P 0 1G 1G")
+
+
+def test_an_extension_the_pool_has_no_room_for_is_undone() -> None:
+    with small_pool(1500) as (_, config), running_evsd("--config", str(config)) as evsd:
+        evsd.ok("create", "data", "--size", "1G", "--thick", "--key", evsd.prepare())
+        with attached(evsd, "data") as uri:
+            works(uri, "write -P 7 0 4k")
+        refused = evsd.ctl("extend", "data", "--size", "2G")
+        assert (refused.status, "EVS.5500" in refused.err) == (1, True)
+        shown = evsd.object("show", "data")["volume"]
+        assert (shown["status"], shown["size"]) == ("available", 1)
+        with attached(evsd, "data") as uri:
+            works(uri, "read -P 7 0 4k")
+
+
+def test_an_extension_under_a_disabled_key_is_undone(evsd: Evsd) -> None:
+    evsd.ok("create", "data", "--size", "1G", "--thick", "--key", evsd.prepare())
+    evsd.ok("key", "disable", "test-key", "--yes")
+    refused = evsd.ctl("extend", "data", "--size", "2G")
+    assert (refused.status, "EVS.2040" in refused.err) == (1, True)
+    shown = evsd.object("show", "data")["volume"]
+    assert (shown["status"], shown["size"]) == ("available", 1)
+    evsd.ok("key", "enable", "test-key")
+    evsd.ok("extend", "data", "--size", "2G")
+
+
+def test_a_volume_whose_extension_can_not_even_be_undone_can_be_extended_again(
+    shared_evsd: Evsd,
+) -> None:
+    """Its data is whole: it must not be lost with it."""
+    shared_evsd.ok("create", "stuck", "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, "stuck") as uri:
+        works(uri, "write -P 7 0 4k")
+    file = shared_evsd.pool_file("stuck")
+    away = file.rename(file.with_suffix(".away"))
+    refused = shared_evsd.ctl("extend", "stuck", "--size", "2G")
+    assert (refused.status, "EVS.5500" in refused.err) == (1, True)
+    assert shared_evsd.object("show", "stuck")["volume"]["status"] == "error_extending"
+    assert "EVS.2134" in shared_evsd.ctl("attach", "stuck", "--transport", "uri").err
+    away.rename(file)
+    shown = shared_evsd.object("extend", "stuck", "--size", "2G")["volume"]
+    assert (shown["status"], shown["size"]) == ("available", 2)
+    with attached(shared_evsd, "stuck") as uri:
+        works(uri, "read -P 7 0 4k")
+
+
+GROW = """
+import sys
+from pathlib import Path
+from evsd.pools.file import FilePool
+FilePool(Path(sys.argv[1])).grow(sys.argv[2], 64 << 20, int(sys.argv[3]), again=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "moment", ["ftruncate:1", "fsync:1", "pwrite64:1", "fsync:2", "pwrite64:2", "fsync:3"]
+)
+def test_a_kill_at_any_moment_of_growing_leaves_a_good_header(tmp_path: Path, moment: str) -> None:
+    header = new_header(os.urandom(64), 64 * MIB)
+    file = tmp_path / f"{header.uuid}.luks"
+    create(file, header)
+    grow = [sys.executable, "-c", GROW, str(tmp_path), header.uuid, str(128 * MIB)]
+    kill_at(moment, grow)
+    size = int(luks_segment(file)["size"])
+    assert size in (64 * MIB, 128 * MIB)
+    assert file.stat().st_size >= luks2.DATA_OFFSET + size
+    subprocess.run(grow, check=True)
+    assert luks_segment(file)["size"] == str(128 * MIB)
+
+
+@pytest.mark.parametrize("size", ["2G", "3G", "4G"])
+def test_a_record_from_an_old_backup_cuts_off_and_overwrites_nothing(evsd: Evsd, size: str) -> None:
+    evsd.prepare()
+    evsd.ok("create", "restored", "--size", "1G")
+    evsd.ok("extend", "restored", "--size", "3G")
+    with attached(evsd, "restored") as uri:
+        works(uri, "write -P 5 2900M 4k", "flush")
+    evsd.restarted_with("UPDATE volumes SET size_gib = 1")
+    refused = evsd.ctl("extend", "restored", "--size", size)
+    assert refused.status == 1
+    assert "of different times" in refused.err
+    assert evsd.object("show", "restored")["volume"]["status"] == "available"
+    with attached(evsd, "restored") as uri:
+        works(uri, "read -P 5 2900M 4k")
