@@ -47,6 +47,7 @@ MAXIMUM_REQUEST = 32 * 1024 * 1024  # nbdkit's own is 64 MiB; the protocol's def
 TICKET_LIMIT = 4096
 
 _RELEASE_INFO = b"evsd key release v1:"  # and the attachment id: what a key is sealed for
+_REPLACED = "it was replaced, or closed to this server: detach and attach"
 _KEYS = ("file", "attachment", "release_socket", "ticket_fd")
 
 
@@ -70,6 +71,7 @@ class Server:
         self._ticket = ""
         self._connections = 0
         self._fd = -1
+        self._identity: tuple[int, int] | None = None
         # Opening and closing are rare: one lock makes each of them a single step.
         self._lock = allocate_lock()
 
@@ -79,7 +81,7 @@ class Server:
         if missing:
             raise ServerError(f"{missing[0]}= is missing")
         self._ticket = _read_ticket(self.options["ticket_fd"])
-        fd = _open_volume(self.options["file"], os.O_RDONLY)
+        fd = self._open(os.O_RDONLY)
         try:
             _read_header(fd)
         finally:
@@ -108,7 +110,7 @@ class Server:
 
     def _start(self, read_only: bool) -> None:
         mode = os.O_RDONLY if read_only else os.O_RDWR
-        self._fd = _open_volume(self.options["file"], mode)
+        self._fd = self._open(mode)
         try:
             _lock(self._fd, read_only)
             header = _read_header(self._fd)
@@ -121,6 +123,24 @@ class Server:
         self.size, self.thin, self.read_only = header.size, header.thin, read_only
         self.is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
         _datapath.trim_memory()
+
+    def _open(self, mode: int) -> int:
+        """The volume this server was started for: after a restore its name may have another."""
+        path = self.options["file"]
+        try:
+            fd = os.open(path, mode | os.O_CLOEXEC)
+        except OSError as error:
+            # The sandbox, where there is one, knows the file and not its name.
+            remedy = f": {_REPLACED}" if error.errno == errno.EACCES else ""
+            message = f"{path}: {error.strerror}{remedy}"
+            raise ServerError(message, error.errno or errno.EIO) from None
+        status = os.fstat(fd)
+        identity = status.st_dev, status.st_ino
+        if self._identity not in (None, identity):
+            os.close(fd)
+            raise ServerError(f"{path}: {_REPLACED}", errno.EACCES)
+        self._identity = identity
+        return fd
 
     def _get_key(self, header: luks2.Header) -> None:
         attachment = self.options["attachment"]
@@ -168,18 +188,6 @@ def _read_ticket(number: str) -> str:
         return bytes.fromhex(ticket.decode()).hex()
     except ValueError:
         raise ServerError("the ticket is not hexadecimal") from None
-
-
-def _open_volume(path: str, mode: int) -> int:
-    try:
-        return os.open(path, mode | os.O_CLOEXEC)
-    except OSError as error:
-        # The sandbox knows the file and not its name: after a restore this may be another one.
-        replaced = error.errno == errno.EACCES
-        remedy = (
-            ": it was replaced, or closed to this server: detach and attach" if replaced else ""
-        )
-        raise ServerError(f"{path}: {error.strerror}{remedy}", error.errno or errno.EIO) from None
 
 
 def _lock(fd: int, read_only: bool) -> None:

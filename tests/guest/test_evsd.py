@@ -15,7 +15,7 @@ set -e
 export EVSD_ENDPOINT=unix:///tmp/evsd/evsd.sock
 adduser --quiet --system --group --no-create-home --home /nonexistent evsd 2>/dev/null || true
 evsd --state-dir /tmp/evsd > /tmp/evsd.log 2>&1 &
-until evsctl key list > /dev/null 2>&1; do
+until grep -q "evsd ready" /tmp/evsd.log; do
     kill -0 $! || { cat /tmp/evsd.log; exit 1; }
     sleep 0.1
 done

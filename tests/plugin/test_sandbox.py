@@ -19,6 +19,8 @@ VERSION = 1  # a flag: tell it, make nothing
 LANDLOCK = ctypes.CDLL(None).syscall(LANDLOCK_CREATE_RULESET, None, 0, VERSION)  # 0 is none
 FIRST, TCP, SIGNALS = 1, 4, 6  # the versions that know how to refuse something
 
+WITHOUT_LANDLOCK = (sys.executable, "-m", "tests.support.no_landlock")
+
 CONFINED = """
 import os, signal, socket, sys
 from nbd_plugin import _datapath
@@ -86,7 +88,11 @@ def test_it_can_not(file: Path, action: str, since: int, error: int) -> None:
     assert unconfined is (since > LANDLOCK)
 
 
-def test_a_server_opens_no_other_file_not_even_under_its_volumes_name(volume: Volume) -> None:
+@pytest.mark.parametrize("wrapper", [(), WITHOUT_LANDLOCK], ids=["landlock", "no landlock"])
+def test_a_server_opens_no_other_file_not_even_under_its_volumes_name(
+    volume: Volume, wrapper: tuple[str, ...]
+) -> None:
+    volume.wrapper = wrapper
     mine, other = volume.path.with_suffix(".mine"), volume.path.with_suffix(".other")
     shutil.copy(volume.path, other)
     with volume.served():
@@ -101,7 +107,7 @@ def test_a_server_opens_no_other_file_not_even_under_its_volumes_name(volume: Vo
 
 
 def test_without_landlock_a_server_says_so_and_serves(volume: Volume) -> None:
-    volume.wrapper = (sys.executable, "-m", "tests.support.no_landlock")
+    volume.wrapper = WITHOUT_LANDLOCK
     with volume.served(), volume.connected() as (handle,):
         assert handle.pread(512, 0) == bytes(512)
     assert "the server is not confined" in volume.log.read_text()
