@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.test_server import refused_connection
+from tests.support.nbdkit import locked
 from tests.support.no_landlock import LANDLOCK_CREATE_RULESET
-from tests.support.volume import Volume
+from tests.support.volume import Volume, eventually
 
 VERSION = 1  # a flag: tell it, make nothing
 LANDLOCK = ctypes.CDLL(None).syscall(LANDLOCK_CREATE_RULESET, None, 0, VERSION)  # 0 is none
@@ -98,6 +99,7 @@ def test_a_server_opens_no_other_file_not_even_under_its_volumes_name(
     with volume.served():
         with volume.connected() as (handle,):
             handle.pwrite(b"x" * 512, 0)
+        eventually(lambda: not locked(volume.path))
         volume.path.rename(mine)
         other.rename(volume.path)
         assert "detach and attach" in refused_connection(volume)
