@@ -64,6 +64,22 @@ def _start_time(pid: int) -> int | None:
     return None if state in ("Z", "X") and threads <= 1 else started
 
 
+def executable(pid: int) -> Path:
+    """The program a process runs.
+
+    Raises FileNotFoundError where it has ended, PermissionError where it may not be looked at: it
+    has capabilities that this process lacks, or is not dumpable.
+    """
+    link = Path(f"/proc/{pid}/exe").readlink()
+    return Path(str(link).removesuffix(" (deleted)"))  # its package was upgraded
+
+
+def has_capabilities(pid: int) -> bool:
+    """Whether a process may do anything that its user may not."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("CapPrm:")[2].split(maxsplit=1)[0], 16) != 0
+
+
 def harden(name: str) -> None:
     """No core dumps, no ptrace by the same user, no new privileges by exec."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

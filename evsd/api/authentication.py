@@ -25,6 +25,7 @@ class SignedRequest:
     headers: list[tuple[bytes, bytes]]
     body: bytes
     peer_uid: int | None  # of a caller on the unix socket
+    peer_is_server: bool  # it is one of evsd's own that serve volumes
     peer_address: str
     request_id: str
 
@@ -48,6 +49,8 @@ class Authenticator:
     async def _authenticated(self, request: SignedRequest) -> Principal:
         if request.peer_uid is None:
             return await self._signer(request)
+        if request.peer_is_server:
+            raise NotSigned(reason="the server of a volume may ask for nothing here")
         principal = self._directory.unix_user(request.peer_uid)
         if principal is None:
             raise NotSigned(reason=f"Unix user {request.peer_uid} is not known to evsd")

@@ -133,6 +133,7 @@ def _signed(scope: Scope, body: bytes) -> SignedRequest:
         headers=scope["headers"],
         body=body,
         peer_uid=state.get("peer_uid"),
+        peer_is_server=state.get("peer_is_server", False),
         peer_address=scope["client"][0] if scope.get("client") else "",
         request_id=state["request_id"],
     )

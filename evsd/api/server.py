@@ -15,6 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from evsd.attach.server import may_be_server
+
 GRACE_S = 10
 HEAD_TIMEOUT_S = 30
 HEAD_LIMIT = 64 * 1024
@@ -34,12 +36,14 @@ class PeerProtocol(HttpToolsProtocol):
     _head_length = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note the peer's uid in the state of every request of this connection."""
+        """Note who the peer is in the state of every request of this connection."""
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")
         if peer is not None and peer.family == socket.AF_UNIX:
             credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            self.app_state = {**self.app_state, "peer_uid": struct.unpack("3i", credentials)[1]}
+            pid, uid, _ = struct.unpack("3i", credentials)
+            is_server = uid == os.getuid() and may_be_server(pid)
+            self.app_state = {**self.app_state, "peer_uid": uid, "peer_is_server": is_server}
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:

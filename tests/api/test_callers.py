@@ -8,6 +8,7 @@ import pwd
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,26 @@ from tests.support.nbd import works
 
 USER = "daemon"  # ordinary users that every Debian has
 STRANGER = "games"
+
+# What somebody who controls a volume's server would do first: ask evsd, as its own user.
+ASKING_SERVER = """
+import ctypes, socket
+API_VERSION = 2
+PR_SET_DUMPABLE = 4
+given = {}
+config = given.__setitem__
+def get_ready():
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, int(given["dumpable"]), 0, 0, 0)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(given["socket"])
+        head = b"GET /v3/projects HTTP/1.1", b"Host: evsd", b"Connection: close"
+        asking.sendall(b"".join(line + b"\\r\\n" for line in (*head, b"")))
+        while part := asking.recv(65536):
+            print(part.decode(), flush=True)
+def open(readonly): pass
+def get_size(handle): return 0
+def pread(handle, buffer, offset, flags): pass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +62,22 @@ def ctl_as(user: str, evsd: Evsd, *words: str) -> Result:
         extra_groups=[],
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def nbdkit_as(user: str, plugin: Path, *settings: str) -> str:
+    """What an nbdkit with a plugin in Python says until it has started."""
+    entry = pwd.getpwnam(user)
+    done = subprocess.run(
+        ["nbdkit", "--unix", "-", "--run", "true", "python", plugin, *settings],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        user=entry.pw_uid,
+        group=entry.pw_gid,
+        extra_groups=[],
+    )
+    return done.stdout + done.stderr
 
 
 def test_an_unknown_unix_user_is_nobody(server: Evsd) -> None:
@@ -74,7 +111,9 @@ def test_after_the_delegation_every_user_of_the_project_can_use_encryption(serve
     assert server.object("show", "mine")["volume"]["user_id"] == USER
 
 
-def test_the_user_who_starts_evsd_administers_it() -> None:
+@contextmanager
+def started_by_user() -> Iterator[Evsd]:
+    """An evsd that was never root."""
     entry = pwd.getpwnam(USER)
     with temporary_state() as state:
         os.chown(state, entry.pw_uid, entry.pw_gid)
@@ -89,14 +128,29 @@ def test_the_user_who_starts_evsd_administers_it() -> None:
         try:
             evsd = Evsd(state)
             evsd.await_socket()
-            assert ctl_as(USER, evsd, "delegation", "create").status == 0
-            assert ctl_as(USER, evsd, "create", "mine", "--size", "1G").status == 0
-            attached = ctl_as(USER, evsd, "attach", "mine", "--transport", "uri")
-            assert attached.status == 0, attached
-            assert ctl_as(USER, evsd, "detach", "mine").status == 0
+            yield evsd
         finally:
             process.terminate()
             process.wait()
+
+
+def test_the_user_who_starts_evsd_administers_it() -> None:
+    with started_by_user() as evsd:
+        assert ctl_as(USER, evsd, "delegation", "create").status == 0
+        assert ctl_as(USER, evsd, "create", "mine", "--size", "1G").status == 0
+        attached = ctl_as(USER, evsd, "attach", "mine", "--transport", "uri")
+        assert attached.status == 0, attached
+        assert ctl_as(USER, evsd, "detach", "mine").status == 0
+
+
+def test_a_volumes_server_administers_nothing_though_its_user_does() -> None:
+    with started_by_user() as evsd:
+        plugin = evsd.state / "plugin.py"
+        plugin.write_text(ASKING_SERVER)
+        for dumpable in ("0", "1"):
+            answer = nbdkit_as(USER, plugin, f"socket={evsd.socket}", f"dumpable={dumpable}")
+            assert "401 Unauthorized" in answer, answer
+            assert "the server of a volume may ask for nothing here" in answer
 
 
 def test_plain_http_is_refused_beyond_loopback() -> None:
