@@ -9,7 +9,9 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,20 @@ NO_CALLER = ("key_id", "context", "domain_id", "project_id", "request_id")
 SigningKey = Callable[[], bytes | None]
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Records that go to the disk together."""
+
+    lines: list[bytes] = field(default_factory=list)
+    head: Head = START  # of the chain with them
+    on_disk: bool | None = None  # False once they are lost: what they are about must not happen
+
+
 class AuditLog(Resource):
-    """The open log; one process writes it.
+    """The open log; one process writes it, in one thread.
+
+    While one batch is on its way to the disk, which a thread of the log's own waits for, records
+    gather in the next. Where that fails both are lost: their chain goes on from what is not there.
 
     Records are signed while `signing_key` gives a key, that is, once the token was there.
     """
@@ -55,7 +69,10 @@ class AuditLog(Resource):
         """`mark` is how far the log had come by another's word; it may lag behind, not lead."""
         self.path = path
         self._segment_bytes, self._signing_key = segment_bytes, signing_key
-        self._pending: list[bytes] = []  # lines that wait for `sync`; the file holds none of them
+        self._batch = Batch()  # of records that wait; the file holds none of them
+        self._newest = self._batch
+        self._writing: tuple[Batch, Future[None]] | None = None
+        self._thread = ThreadPoolExecutor(1, "audit")
         with contextlib.ExitStack() as undo:
             self._lock = _open(path.with_suffix(".lock"))
             undo.callback(os.close, self._lock)
@@ -74,7 +91,10 @@ class AuditLog(Resource):
             undo.pop_all()
 
     def close(self) -> None:
-        """Close the files; everything was written."""
+        """Write what still waits, nobody's answer by now, and close the files."""
+        with contextlib.suppress(KmsUnavailable):
+            self.sync()
+        self._thread.shutdown()
         for fd in (self._fd, self._head_fd, self._lock):
             os.close(fd)
 
@@ -91,7 +111,12 @@ class AuditLog(Resource):
     @property
     def settled(self) -> bool:
         """Whether every record is on disk."""
-        return not self._pending
+        return self._writing is None and not self._batch.lines
+
+    @property
+    def newest(self) -> Batch:
+        """The one that the last record is in; the next record that waits may be in another."""
+        return self._newest
 
     def append(self, *, durable: bool = True, **fields: Any) -> None:
         """Write one record and wait for the disk; raises `KmsUnavailable` if that fails.
@@ -102,16 +127,51 @@ class AuditLog(Resource):
 
     def sync(self) -> None:
         """Put all records on disk; if that fails, those that waited are forgotten and it raises."""
-        if not self._pending:
-            return
-        lines, self._pending = b"".join(self._pending), []
+        self.end_sync()
+        if self._batch.lines:
+            batch, content = self._next_batch()
+            with self._outcome(batch):
+                self._make_room(content)
+                _put(self._fd, content)
+
+    def begin_sync(self) -> Future[None]:
+        """Start putting all that waits on disk; once the result is there, call `end_sync`.
+
+        The result says only that: how it went, `end_sync` and the batches tell.
+        """
+        self.end_sync()
+        batch, content = self._next_batch()
+        with self._outcome(batch, done=False):
+            self._make_room(content)
+            self._writing = batch, self._thread.submit(_put, self._fd, content)
+            return self._writing[1]
+
+    def end_sync(self) -> None:
+        """Wait for what is on its way to the disk; raises `KmsUnavailable` if it is lost."""
+        if self._writing is not None:
+            (batch, writing), self._writing = self._writing, None
+            with self._outcome(batch):
+                writing.result()
+
+    def _next_batch(self) -> tuple[Batch, bytes]:
+        batch, self._batch = self._batch, Batch()
+        return batch, b"".join(batch.lines)
+
+    @contextlib.contextmanager
+    def _outcome(self, batch: Batch, *, done: bool = True) -> Iterator[None]:
+        """Around the writing of a batch, or its beginning: keep account of how that went."""
         try:
-            self._write(lines)
+            yield
         except OSError as error:
-            self._head = self._synced_head
+            self._cut()
+            for lost in (batch, self._batch):
+                lost.on_disk = False
+            self._batch, self._head = Batch(), self._synced_head
             raise KmsUnavailable(reason=f"the audit log can't be written: {error}") from error
-        self._synced_head = self._head
-        self._write_head()
+        if done:
+            self._size += sum(map(len, batch.lines))
+            batch.on_disk, self._synced_head = True, batch.head
+            self._write_head()
 
     def append_signed(self, **fields: Any) -> None:
         """The same for a record that is worth nothing unsigned: fails while the key isn't there."""
@@ -133,8 +193,10 @@ class AuditLog(Resource):
         record["hash"] = record_hash(record)
         if key is not None:
             record["signature"] = signature(key, record["hash"])
-        self._pending.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         self._head = Head(record["sequence"], record["hash"])
+        self._batch.lines.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self._batch.head = self._head
+        self._newest = self._batch
         if durable:
             self.sync()
 
@@ -143,6 +205,7 @@ class AuditLog(Resource):
 
         The chain goes on where it was, so that what they lack is found missing.
         """
+        self.end_sync()
         try:
             log, head = _open(self.path), _open(head_path(self.path))
         except OSError as error:
@@ -159,21 +222,16 @@ class AuditLog(Resource):
 
     # --- writing -------------------------------------------------------------------------------
 
-    def _write(self, lines: bytes) -> None:
+    def _make_room(self, content: bytes) -> None:
         if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut
             os.ftruncate(self._fd, self._size)
-        if self._size and self._size + len(lines) > self._segment_bytes:
+        if self._size and self._size + len(content) > self._segment_bytes:
             self._rotate()
-        try:
-            if os.write(self._fd, lines) != len(lines):
-                raise OSError("short write")
-            os.fdatasync(self._fd)
-        except OSError:
-            # A torn line would end the chain for every record after it.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
-            raise
-        self._size += len(lines)
+
+    def _cut(self) -> None:
+        """Cut off what was not wholly written: a torn line would end the chain for all after it."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._size)
 
     def _rotate(self) -> None:
         """Begin a new file; the chain goes on in it. A crash in here leaves no active file."""
@@ -194,7 +252,7 @@ class AuditLog(Resource):
         Not synced: after a power cut it lags by what the kernel had not written yet.
         """
         with contextlib.suppress(OSError):  # the record is safe, and `verify` says what the head is
-            os.pwrite(self._head_fd, spell_head(self._head, self._signing_key()), 0)
+            os.pwrite(self._head_fd, spell_head(self._synced_head, self._signing_key()), 0)
 
     # --- opening -------------------------------------------------------------------------------
 
@@ -238,6 +296,12 @@ class AuditLog(Resource):
             record = next(records, None)
         same = head == START if record is None else _head_of(record) == head
         return _head_of(last), "" if same else f"record {head.sequence} is not the one written"
+
+
+def _put(fd: int, content: bytes) -> None:
+    if os.write(fd, content) != len(content):
+        raise OSError("short write")
+    os.fdatasync(fd)
 
 
 def _is_at(fd: int, path: Path) -> bool:

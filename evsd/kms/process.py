@@ -7,7 +7,8 @@ ends: it never outlives its parent.
 Servers of volumes reach it on the release socket (`release`). It has no network.
 
 All work is done on the event loop's own thread, because the token may be used from one thread
-only (`token`); a request takes microseconds to a few milliseconds.
+only (`token`); a request takes microseconds to a few milliseconds. Another waits for the disk the
+audit log is on.
 """
 
 from __future__ import annotations
@@ -21,21 +22,19 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from evsd.audit.log import AuditLog
 from evsd.audit.mark import keep_mark, read_mark
-from evsd.errors import Internal, KmsUnavailable, PublishedError
+from evsd.errors import KmsUnavailable
 from evsd.kms import softhsm
 from evsd.kms.access_keys import AccessKeyService
 from evsd.kms.audit_signing import AuditSigning
-from evsd.kms.call import UNKNOWN, Call, Operation, Result, operation, operations_of
+from evsd.kms.call import Call, Result, operation, operations_of
 from evsd.kms.datakeys import DataKeys
 from evsd.kms.grants import Grants
 from evsd.kms.identity import IdentityChanges
@@ -44,24 +43,19 @@ from evsd.kms.keystore import KeyStore
 from evsd.kms.lifecycle import KeyLife
 from evsd.kms.recovery import KeyRecovery
 from evsd.kms.release import REQUEST_LIMIT, KeyRelease
+from evsd.kms.requests import Operations, Requests
 from evsd.kms.rotation import Rotation
 from evsd.kms.sentinel import TokenCheck, keys_known
 from evsd.kms.tags import KeyTags
 from evsd.kms.token import Token, TokenSettings
 from evsd.kms.upkeep import PERIOD_S, Upkeep
-from evsd.kms.usage import OK, UsageLog
+from evsd.kms.usage import UsageLog
 from evsd.kms.volumekeys import VolumeKeys
 from evsd.logs import configure_logging
 from evsd.processes import harden, lock_memory
 from evsd.store.database import Database
 
-LINE_LIMIT = 1024 * 1024
 RELEASE_TIMEOUT_S = 10
-
-# What of its parameters a refused request is recorded with; others may be secret, or long.
-NAMES = {"key_id", "alias", "grant_id", "user_id", "access"}
-
-Operations = dict[str, Operation]
 
 log = structlog.get_logger()
 
@@ -194,64 +188,18 @@ async def _serve(
     # Both reach the whole process group now and then: evsd decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    requests = Requests(parts.operations, parts.audit, parts.usage)
     release_socket.unlink(missing_ok=True)
     os.umask(0o077)
     server = await asyncio.start_unix_server(
         lambda r, w: _release(parts.release, r, w), release_socket, limit=REQUEST_LIMIT
     )
     async with server, asyncio.TaskGroup() as tasks:
-        others = [tasks.create_task(_tend(parts.upkeep)), tasks.create_task(_answer(loop, parts))]
+        others = [tasks.create_task(_tend(parts.upkeep)), tasks.create_task(requests.serve(loop))]
         control.sendall(b'{"ready":true}\n')
-        await _answer(control, parts)
+        await requests.serve(control)
         for other in others:
             other.cancel()
-
-
-async def _answer(channel: socket.socket, parts: _Parts) -> None:
-    """Carry out what one channel asks for, until evsd closes it or dies."""
-    reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)
-    with contextlib.suppress(ConnectionError):
-        async for lines in _batches(reader):
-            writer.write(b"".join(_carry_out_all(parts, lines)))
-            await writer.drain()
-
-
-async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
-    """All lines that have arrived, each time some have."""
-    rest = b""
-    while data := await reader.read(LINE_LIMIT):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            yield lines
-
-
-def _carry_out_all(parts: _Parts, lines: list[bytes]) -> list[bytes]:
-    """The answers to some requests, whose uses of keys wait together for one sync of the log.
-
-    A change of records syncs the log itself, and with its own record those that wait. Where that
-    fails they are forgotten, and their answers are not given: no record, no key.
-    """
-    audit = parts.audit
-    settled: list[dict[str, Any]] = []
-    waiting: list[dict[str, Any]] = []
-    for line in lines:
-        before = audit.head
-        answer = _carry_out(parts, json.loads(line))
-        if audit.head.sequence < before.sequence:
-            settled += _withhold(waiting, KmsUnavailable(reason="the audit log can't be written"))
-            waiting = []
-        waiting.append(answer)
-        if audit.settled:
-            settled, waiting = settled + waiting, []
-    try:
-        audit.sync()
-    except KmsUnavailable as error:
-        waiting = _withhold(waiting, error)
-    return [json.dumps(answer).encode() + b"\n" for answer in settled + waiting]
-
-
-def _withhold(answers: list[dict[str, Any]], error: KmsUnavailable) -> list[dict[str, Any]]:
-    return [{"id": answer["id"], "error": error.as_wire()} for answer in answers]
 
 
 async def _tend(upkeep: Upkeep) -> None:
@@ -262,39 +210,6 @@ async def _tend(upkeep: Upkeep) -> None:
         except Exception:
             log.exception("upkeep failed")
         await asyncio.sleep(PERIOD_S)
-
-
-def _carry_out(parts: _Parts, request: dict[str, Any]) -> dict[str, Any]:
-    call, before = Call(**request["call"]), parts.audit.head
-    error: PublishedError
-    try:
-        result = parts.operations[request["operation"]](call, **request["params"])
-        return {"id": request["id"], "result": result}
-    except PublishedError as refusal:
-        error = refusal
-    except Exception:
-        error = Internal(request_id=call.request_id)
-        log.exception(
-            "operation failed", operation=request["operation"], request_id=call.request_id
-        )
-    # Refused before its use began, or failed after its record was written: no refusal is without
-    # a record that says so. Of callers that are unknown yet evsd keeps count.
-    unsaid = parts.audit.head == before or parts.usage.last_result == OK
-    if unsaid and call.principal != UNKNOWN:
-        error = _recorded(parts.usage, call, request, error)
-    return {"id": request["id"], "error": error.as_wire()}
-
-
-def _recorded(
-    usage: UsageLog, call: Call, request: dict[str, Any], error: PublishedError
-) -> PublishedError:
-    action, params = request["operation"].replace("_", "-"), request["params"]
-    named = {name: params[name] for name in NAMES & params.keys() if params[name]}
-    try:
-        usage.record_refusal(call, action, named.pop("key_id", ""), error.code, named)
-    except KmsUnavailable as unavailable:
-        return unavailable
-    return error
 
 
 async def _release(

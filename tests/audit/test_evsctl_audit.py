@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -290,6 +291,33 @@ def test_no_key_is_used_while_the_log_can_not_be_written() -> None:
             assert kms(evsd, "create-datakey", key_id=key).status_code == 200
             made = [r for r in newest_first(state / "audit.log") if r["action"] == "create-datakey"]
             assert len(made) == 30 - len(refused) + 1
+            assert evsd.object("audit", "verify")["findings"] == []
+        finally:
+            evsd.stop()
+
+
+def test_of_uses_at_once_each_that_was_answered_has_its_record_and_no_other() -> None:
+    with temporary_state() as state, mounted_tmpfs(state, "16m"):
+        evsd = Evsd(state)
+        evsd.start()
+        try:
+            evsd.prepare()
+            key, ballast = key_id(evsd), state / "ballast"
+
+            def use(_: int) -> int:
+                return kms(evsd, "create-datakey", key_id=key).status_code
+
+            with ThreadPoolExecutor(8) as clients:
+                before = list(clients.map(use, range(50)))
+                fill(ballast)
+                full = list(clients.map(use, range(100)))
+                ballast.unlink()
+                after = list(clients.map(use, range(50)))
+            assert (set(before), set(after)) == ({200}, {200})
+            assert 503 in full
+            made = [r for r in newest_first(state / "audit.log") if r["action"] == "create-datakey"]
+            assert {record["result"] for record in made} == {"ok"}
+            assert len(made) == (before + full + after).count(200)
             assert evsd.object("audit", "verify")["findings"] == []
         finally:
             evsd.stop()

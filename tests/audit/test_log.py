@@ -418,6 +418,51 @@ def test_records_that_could_not_be_synced_never_were(tmp_path: Path) -> None:
     assert verify(path).findings == []
 
 
+def test_records_gather_while_others_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    with AuditLog(path) as log:
+        log.append(durable=False, action="one")
+        first = log.newest
+        log.begin_sync().result()
+        log.append(durable=False, action="two")
+        second = log.newest
+        assert (first.on_disk, second.on_disk) == (None, None)
+        log.end_sync()
+        assert (first.on_disk, second.on_disk, log.settled) == (True, None, False)
+        log.append(action="three")
+        assert (log.newest, second.on_disk, log.settled) == (second, True, True)
+    assert [record["action"] for record in newest_first(path)] == ["three", "two", "one"]
+    assert verify(path).findings == []
+
+
+def test_what_gathered_while_others_were_written_is_lost_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    with AuditLog(path) as log:
+        log.append(action="first")
+        with no_room_for_more(path):
+            log.append(durable=False, action="lost")
+            lost = log.newest
+            writing = log.begin_sync()
+            log.append(durable=False, action="lost too")
+            assert isinstance(writing.exception(), OSError)
+            with pytest.raises(KmsUnavailable):
+                log.append(action="refused")
+            assert (lost.on_disk, log.newest.on_disk, log.settled) == (False, False, True)
+        log.append(action="second")
+    assert [record["action"] for record in newest_first(path)] == ["second", "first"]
+    assert verify(path).findings == []
+
+
+def test_a_log_that_is_closed_writes_what_still_waits(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    with AuditLog(path) as log:
+        log.append(durable=False, action="one")
+        log.begin_sync()
+        log.append(durable=False, action="two")
+    assert [record["action"] for record in newest_first(path)] == ["two", "one"]
+    assert verify(path).findings == []
+
+
 def test_a_records_signature_is_no_signature_of_the_head(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     with AuditLog(path, signing_key=lambda: KEY) as log:
