@@ -80,8 +80,9 @@ def test_a_size_that_is_not_larger_or_no_size_is_refused(
     assert (status, body["error"]["code"]) == (400, code)
 
 
-def test_an_extension_that_is_killed_is_finished_at_the_next_start(evsd: Evsd) -> None:
-    evsd.ok("create", "data", "--size", "1G", "--thick", "--key", evsd.prepare())
+def test_an_extension_that_is_killed_is_finished_at_the_next_start(filling_slowly: Evsd) -> None:
+    evsd = filling_slowly
+    evsd.ok("create", "data", "--size", "1G", "--thick", "--key", "test-key")
     with attached(evsd, "data") as uri:
         works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M")
     status, answer = extend(evsd, "data", 2)

@@ -20,11 +20,12 @@ import pytest
 from nbd_plugin import luks2
 from tests.support.backup import back_up, restore
 from tests.support.daemon import Evsd, until
-from tests.support.filling import begin, job, under_way
+from tests.support.filling import FILLING_SLOWLY, begin, job, under_way
 from tests.support.killed import kill_at
 from tests.support.nbd import connected, works
 from tests.support.transfer import GIB, MIB, attached, luks_segment
 from tests.support.volume import create, new_header
+from tests.volumes.conftest import evsd_in_memory
 from tests.volumes.test_extend import extend
 
 DELETING = """
@@ -59,6 +60,14 @@ class Restored:
     def holds(self, volume: str, *more: str) -> None:
         with attached(self.evsd, volume) as uri:
             works(uri, "read -P 7 0 4k", *more)
+
+
+@pytest.fixture(scope="module")
+def shared_evsd() -> Iterator[Evsd]:
+    """As elsewhere, but it is met while it fills volumes."""
+    with evsd_in_memory(*FILLING_SLOWLY) as running:
+        running.prepare()
+        yield running
 
 
 @pytest.fixture(scope="module")

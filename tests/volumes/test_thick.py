@@ -57,9 +57,9 @@ def test_unknown_provisioning_is_refused(shared_evsd: Evsd) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_of_a_creation_that_evsds_end_interrupts(
-    evsd: Evsd, number: signal.Signals
+    filling_slowly: Evsd, number: signal.Signals
 ) -> None:
-    evsd.prepare()
+    evsd = filling_slowly
     job_id, volume_id = begin(evsd, "data")
     with under_way(evsd, job_id):
         shown = evsd.object("show", volume_id)["volume"]
@@ -72,8 +72,8 @@ def test_nothing_is_left_of_a_creation_that_evsds_end_interrupts(
     evsd.ok("create", "data", "--size", "1G")
 
 
-def test_ctrl_c_leaves_nothing_of_a_creation(evsd: Evsd) -> None:
-    evsd.prepare()
+def test_ctrl_c_leaves_nothing_of_a_creation(filling_slowly: Evsd) -> None:
+    evsd = filling_slowly
     evsctl = evsd.spawn_ctl("create", "data", "--size", "3G", "--thick")
     until(evsd.server_pids)
     with evsd.servers_halted():
@@ -84,9 +84,9 @@ def test_ctrl_c_leaves_nothing_of_a_creation(evsd: Evsd) -> None:
 
 
 def test_a_volume_that_is_being_filled_can_be_deleted_but_not_attached_or_extended(
-    evsd: Evsd,
+    filling_slowly: Evsd,
 ) -> None:
-    evsd.prepare()
+    evsd = filling_slowly
     job_id, volume_id = begin(evsd, "data")
     asked = threading.Event()
     with relay(evsd.socket, b"DELETE ", asked.set) as socket:
