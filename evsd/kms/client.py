@@ -73,7 +73,7 @@ class KeyProcessPaths:
 class KeyProcess(Resource):
     """A running `evsd-keys` and the channel to it; safe to call from any thread.
 
-    Requests are numbered and answered in order of arrival; a reader thread hands the answers out.
+    Requests are numbered, and carried out in order of arrival; a reader thread hands out answers.
     One thread starts the process, asks it now and then whether it is well, and starts it again
     when it died or hangs: a crash in a vendor's PKCS#11 module costs the requests under way.
     """

@@ -51,6 +51,8 @@ class Requests:
                 if self._syncing is None and not self._audit.settled:
                     self._syncing = asyncio.create_task(self._sync())
                 await writer.drain()
+        if self._syncing is not None:  # who has no more to ask may wait for answers yet
+            await asyncio.wait([self._syncing])
 
     def _take(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         before = self._audit.head

@@ -172,7 +172,8 @@ def test_each_period_with_failures_ends_with_their_count(keys: KeyProcess) -> No
         for _ in range(10):
             await failed.note(FAILURE)
         await clock.passes(PERIOD_S)
-        await keys.ask("probe", PROBE)  # answers come in the order of the requests
+        # Records come to the disk, and their answers back, in the order of the requests.
+        await keys.ask("record_refusal", PROBE, action="other", key_id="", code="")
         assert len(failures(log)) == 2
         await clock.passes(PERIOD_S)  # in which there was none
         await failed.note(FAILURE)
