@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from evsd.processes import Process
 from tests.support.nbd import exported_token
 from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
@@ -197,9 +198,14 @@ class Evsd:
         """End it with all its servers, and wait for all that still writes to its directory."""
         if self.running:
             self.stop()
-        for pid in self.server_pids():
-            with suppress(ProcessLookupError):  # it has ended by itself
-                os.kill(pid, signal.SIGKILL)
+        servers = [Process.of(pid) for pid in self.server_pids()]
+        for server in servers:
+            if server is not None:
+                with suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(server.pid, signal.SIGKILL)
+        # While it ends it has no command line any more, but still its volume's file, and by that
+        # the pool, which is unmounted next.
+        until(lambda: not any(server is not None and server.running for server in servers))
         # The evsd-keys of an evsd that was killed ends a moment later.
         until(lambda: not (self.server_pids() or self._pids(" evsd.kms.process ")))
 
