@@ -220,9 +220,9 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_copied(
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An image whose copying takes some seconds, however fast the machine is."""
+    """An image whose copying takes ten seconds, however fast the machine is."""
     file = tmp_path_factory.mktemp("slow") / "raw"
-    with fuse_file(file, "--filter=delay", "pattern", "64M", "delay-read=50ms"):
+    with fuse_file(file, "--filter=delay", "pattern", "64M", "delay-read=150ms"):
         yield file
 
 
@@ -293,7 +293,7 @@ def test_a_killed_evsd_leaves_no_volume_of_that_name(evsd: Evsd, raw: Path, slow
     evsd.prepare()
     evsctl = importing(evsd, slow)
     evsd.kill()
-    _, errors = evsctl.communicate(timeout=60)
+    _, errors = evsctl.communicate(timeout=120)
     assert (evsctl.returncode, "can't be reached" in errors) == (1, True)
     evsd.start()
     [left] = evsd.object("list")["volumes"]
