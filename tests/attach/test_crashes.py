@@ -216,7 +216,7 @@ def test_a_second_evsd_on_the_same_state_is_refused(evsd: Evsd) -> None:
         [VENV_BIN / "evsd", "--state-dir", evsd.state],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, "another evsd runs" in done.stderr) == (1, True)

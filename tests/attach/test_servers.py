@@ -273,7 +273,7 @@ def test_a_creation_whose_server_can_not_be_ended_fails_and_can_be_deleted(
     until(evsd.server_pids)
     [server] = evsd.server_pids()
     with disk.hanging():
-        _, said = creation.communicate(timeout=30)
+        _, said = creation.communicate(timeout=120)
         assert (creation.returncode, "EVS.5500" in said) == (1, True), said
         assert f"process {server} can't be ended" in said
         assert volume(evsd, "thick")["status"] == "error"
@@ -294,7 +294,7 @@ def test_an_extension_whose_server_can_not_be_ended_fails_and_leaves_no_running_
     extension = evsd.spawn_ctl("extend", "grown", "--size", "2G")
     until(evsd.server_pids)
     with disk.hanging():
-        _, said = extension.communicate(timeout=30)
+        _, said = extension.communicate(timeout=120)
         assert (extension.returncode, "EVS.5500" in said) == (1, True), said
         assert volume(evsd, "grown")["status"] == "error_extending"
     until(lambda: not locked(evsd.pool_file("grown")))
