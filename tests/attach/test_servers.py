@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -55,8 +54,7 @@ def volume(evsd: Evsd, name: str = "data") -> Object:
 
 def events(evsd: Evsd, event: str) -> list[datetime]:
     """When evsd logged this."""
-    lines = [json.loads(line) for line in evsd.log.read_text().splitlines()]
-    return [datetime.fromisoformat(line["timestamp"]) for line in lines if line["event"] == event]
+    return [datetime.fromisoformat(found["timestamp"]) for found in evsd.events(event)]
 
 
 @pytest.fixture

@@ -154,8 +154,12 @@ class Evsd:
 
     def url(self) -> str:
         """Where it listens on TCP."""
-        events = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return str([event["http"] for event in events if event["event"] == "evsd ready"][-1])
+        return str([event["http"] for event in self.events("evsd ready")][-1])
+
+    def events(self, name: str) -> list[Object]:
+        """What it has logged under this name; it may be in the middle of its last line."""
+        lines = self.log.read_text().rpartition("\n")[0].splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == name]
 
     def project_id(self) -> str:
         with self.http() as http:
