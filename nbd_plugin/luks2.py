@@ -4,7 +4,7 @@ A volume file (numbers in the binary header are big-endian)::
 
     0        primary copy      4096 bytes binary header, 12 KiB JSON
     16384    secondary copy    the same with another magic, hdr_offset and salt
-    32768    keyslots area     unused: there are no keyslots
+    32768    keyslots area     never touched: what is here an administrator added
     1 MiB    payload           `size` bytes, AES-256-XTS, sectors of 4096 bytes
 
 The binary header::
@@ -18,17 +18,20 @@ The binary header::
     72      32      checksum algorithm: "sha256"
     104     64      salt: random, makes the checksums of two headers differ
     168     40      uuid: the volume id, NUL-terminated
-    208     48      subsystem: empty
+    208     48      subsystem, NUL-terminated
     256     8       hdr_offset: 0 or 16384
     264     184     zeros
     448     64      checksum: SHA-256 of all 16384 bytes with this field zeroed, then zeros
     512     3584    zeros
 
-The JSON: no keyslots; segment "0", `crypt`, aes-xts-plain64, sector size 4096, at 1 MiB and of a
+The JSON: segment "0", `crypt`, aes-xts-plain64, sector size 4096, at 1 MiB and of a
 fixed size, so that a truncated file is noticed; a `pbkdf2` digest of the 64-byte DEK, so that a
 wrong one is noticed before it destroys anything; and one token of type "evsd" with the wrapped
 DEK. Thin volumes read ciphertext zeros as plaintext zeros, which dm-crypt does not: they carry
 a mandatory requirement that makes it refuse them.
+
+An administrator may add keyslots, tokens and more with stock cryptsetup: all that is not ours is
+written again as it was read.
 """
 
 from __future__ import annotations
@@ -82,11 +85,13 @@ class Header:
 
     `size` is in bytes of payload; those behind the first `settled` are being added and hold
     nothing yet. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over `digest_salt`,
-    `digest_iterations` times. `sequence` grows with every write.
+    `digest_iterations` times. `sequence` grows with every write. `area` is the JSON it was read
+    from, with what others put there; None for a volume that is being made.
     """
 
     # Neither a dataclass nor a namedtuple: their modules cost every server 0.4 MB and more.
     __slots__ = (
+        "area",
         "cmk_id",
         "cmk_version",
         "context",
@@ -97,6 +102,7 @@ class Header:
         "sequence",
         "settled",
         "size",
+        "subsystem",
         "thin",
         "uuid",
         "wrapped_dek",
@@ -118,8 +124,11 @@ class Header:
         digest: bytes,
         sequence: int,
         settled: int | None = None,
+        subsystem: str = "",
+        area: dict[str, Any] | None = None,
     ) -> None:
         self.uuid, self.label, self.size, self.thin = uuid, label, size, thin
+        self.subsystem, self.area = subsystem, area
         self.wrapped_dek, self.cmk_id, self.cmk_version = wrapped_dek, cmk_id, cmk_version
         self.context, self.sequence = context, sequence
         self.digest_salt, self.digest_iterations = digest_salt, digest_iterations
@@ -127,8 +136,10 @@ class Header:
         self.settled = size if settled is None else settled
 
     def __eq__(self, other: object) -> bool:
-        """Whether every field is the same."""
-        return isinstance(other, Header) and self._fields() == other._fields()
+        """Whether every field is the same; in what is not ours they may differ."""
+        return isinstance(other, Header) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__ if name != "area"
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -225,15 +236,21 @@ def _decode(copy: bytes, index: int) -> Header:
         raise HeaderError("it is no LUKS2 volume")
     if len(copy) < _COPY_SIZE:
         raise HeaderError("it ends inside the LUKS2 header")
-    _, version, size, sequence, label, algorithm, _, uuid, _, offset, _, _, _ = _BINARY.unpack(
-        copy[: _BINARY.size]
+    _, version, size, sequence, label, algorithm, _, uuid, subsystem, offset, _, _, _ = (
+        _BINARY.unpack(copy[: _BINARY.size])
     )
     if (version, size, offset) != (2, _COPY_SIZE, index * _COPY_SIZE):
         raise HeaderError("its LUKS2 header has a version, size or offset that evsd does not use")
     if algorithm[:7] != b"sha256\0" or copy[_CHECKSUM] != _checksum(copy):
         raise HeaderError("the checksum of its LUKS2 header does not match, it is damaged")
     try:
-        return _from_json(_parse(copy[_BINARY.size :]), _text(uuid), _text(label), sequence)
+        return _from_json(
+            _parse(copy[_BINARY.size :]),
+            uuid=_uuid(_text(uuid)),
+            label=_text(label),
+            subsystem=_text(subsystem),
+            sequence=sequence,
+        )
     except RecursionError:
         raise HeaderError("its LUKS2 header is malformed: nested too deeply") from None
     except KeyError as error:
@@ -250,23 +267,21 @@ def _checksum(copy: bytes) -> bytes:
 
 
 def _text(field: bytes) -> str:
-    """A NUL-terminated field; raises ValueError if it is not."""
+    """A NUL-terminated field; raises ValueError if it is not. cryptsetup takes any bytes."""
     end = field.index(0)
-    return field[:end].decode()
+    return field[:end].decode(errors="surrogateescape")
 
 
 def _parse(area: bytes) -> dict[str, Any]:
-    return _mapping(compactjson.loads(_text(area)))
+    return _mapping(compactjson.loads(area[: area.index(0)].decode()))
 
 
-def _from_json(area: dict[str, Any], uuid: str, label: str, sequence: int) -> Header:
+def _from_json(area: dict[str, Any], **binary: Any) -> Header:
     thin = _is_thin(_mapping(area["config"]))
     token = _token(_mapping(area["tokens"]))
     digest = _digest(_mapping(area["digests"]))
     size = _segment_size(_mapping(area["segments"]))
     return Header(
-        uuid=_uuid(uuid),
-        label=label,
         size=size,
         thin=thin,
         wrapped_dek=_bytes(token["wrapped_dek"], 1, MAX_WRAPPED_DEK),
@@ -276,8 +291,9 @@ def _from_json(area: dict[str, Any], uuid: str, label: str, sequence: int) -> He
         digest_salt=_bytes(digest["salt"], 8, 256),
         digest_iterations=_integer(digest["iterations"], 1, MAX_DIGEST_ITERATIONS),
         digest=_bytes(digest["digest"], 32, 32),
-        sequence=sequence,
         settled=_settled(token, size),
+        area=area,
+        **binary,
     )
 
 
@@ -298,18 +314,33 @@ def _is_thin(config: dict[str, Any]) -> bool:
 
 
 def _token(tokens: dict[str, Any]) -> dict[str, Any]:
-    ours = [token for token in map(_mapping, tokens.values()) if token["type"] == TOKEN_TYPE]
-    if len(ours) != 1:
-        raise _NotOurs("it is a LUKS2 volume, but has not one token of evsd: it is no evsd volume")
-    if _integer(ours[0]["version"], 0, 2**32) != TOKEN_VERSION:
-        raise _NotOurs(f"its evsd token has version {ours[0]['version']}, not {TOKEN_VERSION}")
-    return ours[0]
+    numbers = _token_numbers(tokens)
+    if not numbers:
+        raise _NotOurs(
+            "it is a LUKS2 volume, but has no token of evsd: "
+            "it is no evsd volume, or its token was removed"
+        )
+    if len(numbers) > 1:
+        raise _NotOurs("it has more than one token of evsd: remove the one that was added")
+    token: dict[str, Any] = tokens[numbers[0]]
+    if _integer(token["version"], 0, 2**32) != TOKEN_VERSION:
+        raise _NotOurs(f"its evsd token has version {token['version']}, not {TOKEN_VERSION}")
+    return token
+
+
+def _token_numbers(tokens: dict[str, Any]) -> list[str]:
+    return [number for number in tokens if _mapping(tokens[number])["type"] == TOKEN_TYPE]
 
 
 def _segment_size(segments: dict[str, Any]) -> int:
     if list(segments) != ["0"]:
         raise ValueError("it has not exactly one segment")
     segment = _mapping(segments["0"])
+    if segment["size"] == "dynamic":
+        raise _NotOurs(
+            "its segment has no fixed size, as after a reencryption by cryptsetup: "
+            "evsd has no key for what was reencrypted"
+        )
     expected = {
         "type": "crypt",
         "offset": str(DATA_OFFSET),
@@ -393,62 +424,79 @@ def _bytes(value: object, low: int, high: int) -> bytes:
 def _encode(header: Header, index: int) -> bytes:
     if not 0 < header.sequence <= MAX_SEQUENCE:
         raise HeaderError("its header was written too often")
-    area = compactjson.dumps(_to_json(header)).encode()
-    if len(area) >= _JSON_SIZE:
-        raise HeaderError("the encryption context is too long for the header")
     binary = _BINARY.pack(
         _MAGICS[index],
         2,
         _COPY_SIZE,
         header.sequence,
-        _field(header.label, 48),
+        _field(header.label),
         b"sha256",
         os.urandom(64),
         _field(header.uuid, 40),
-        b"",
+        _field(header.subsystem),
         index * _COPY_SIZE,
         b"",
         b"",
         b"",
     )
-    copy = bytearray(binary + area.ljust(_JSON_SIZE, b"\0"))
+    copy = bytearray(binary + _json(header).ljust(_JSON_SIZE, b"\0"))
     copy[_CHECKSUM] = _checksum(bytes(copy))
     return bytes(copy)
 
 
-def _field(text: str, length: int) -> bytes:
-    encoded = text.encode()
+def _field(text: str, length: int = 48) -> bytes:
+    encoded = text.encode(errors="surrogateescape")
     if len(encoded) >= length or 0 in encoded:
         raise HeaderError(f"{text!r} does not fit into the header")
     return encoded
 
 
-def _to_json(header: Header) -> dict[str, Any]:
+def _json(header: Header) -> bytes:
+    try:
+        text = compactjson.dumps(_with_ours(header.area or _new_area(header), header)).encode()
+    except (ValueError, RecursionError) as error:
+        raise HeaderError(f"its LUKS2 header can't be written again: {error}") from None
+    if len(text) >= _JSON_SIZE:
+        raise HeaderError(
+            f"its LUKS2 header has no room: it would take {len(text)} bytes of JSON, "
+            f"{_JSON_SIZE - 1} fit; cryptsetup can remove tokens and keyslots that are not needed"
+        )
+    return text
+
+
+def _with_ours(area: dict[str, Any], header: Header) -> dict[str, Any]:
+    """The JSON with what of it is ours and can change; the rest is as it was."""
+    [number] = _token_numbers(area["tokens"])
+    token = {
+        **area["tokens"][number],
+        "wrapped_dek": _base64(header.wrapped_dek),
+        "cmk_id": header.cmk_id,
+        "cmk_version": header.cmk_version,
+        "encryption_context": header.context,
+        "settled": str(header.settled),
+    }
+    if header.settled == header.size:
+        del token["settled"]
+    segment = {**area["segments"]["0"], "size": str(header.size)}
+    return {**area, "tokens": {**area["tokens"], number: token}, "segments": {"0": segment}}
+
+
+def _new_area(header: Header) -> dict[str, Any]:
+    """The JSON of a volume that is being made, but for what `_with_ours` adds."""
     config: dict[str, Any] = {
         "json_size": str(_JSON_SIZE),
         "keyslots_size": str(DATA_OFFSET - _KEYSLOTS_OFFSET),
     }
     if header.thin:
         config["requirements"] = {"mandatory": [THIN_REQUIREMENT]}
-    token: dict[str, Any] = {
-        "type": TOKEN_TYPE,
-        "keyslots": [],
-        "version": TOKEN_VERSION,
-        "wrapped_dek": _base64(header.wrapped_dek),
-        "cmk_id": header.cmk_id,
-        "cmk_version": header.cmk_version,
-        "encryption_context": header.context,
-    }
-    if header.settled != header.size:
-        token["settled"] = str(header.settled)
     return {
         "keyslots": {},
-        "tokens": {"0": token},
+        "tokens": {"0": {"type": TOKEN_TYPE, "keyslots": [], "version": TOKEN_VERSION}},
         "segments": {
             "0": {
                 "type": "crypt",
                 "offset": str(DATA_OFFSET),
-                "size": str(header.size),
+                "size": "",
                 "iv_tweak": "0",
                 "encryption": "aes-xts-plain64",
                 "sector_size": SECTOR_SIZE,

@@ -255,6 +255,20 @@ def test_a_header_that_cryptsetup_has_rewritten_is_read(path: Path, header: luks
     assert rewritten == header._replace(label="renamed", sequence=rewritten.sequence)
 
 
+@pytest.mark.parametrize("header", [False], indirect=True, ids=["thick"])
+def test_labels_of_an_administrator_are_kept_whatever_bytes_they_are(path: Path) -> None:
+    label, subsystem = b"caf\xe9", "s" * 47
+    words = ("--label", os.fsdecode(label), "--subsystem", subsystem)
+    assert cryptsetup("config", *words, str(path)).returncode == 0
+    found = read(path)
+    with opened(path) as fd:
+        luks2.write(fd, found._replace(sequence=found.sequence + 1))
+        for index in range(2):
+            copy = os.pread(fd, COPY, index * COPY)
+            assert copy[24:72].rstrip(b"\0") == label
+            assert copy[208:256].rstrip(b"\0") == subsystem.encode()
+
+
 def test_reading_writes_nothing(path: Path) -> None:
     overwrite(path, 5000, b"x")
     before = path.read_bytes()
@@ -294,6 +308,69 @@ def test_a_header_that_would_be_refused_is_not_written(path: Path, header: luks2
     assert path.read_bytes() == before
 
 
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file for all examples."""
+    return tmp_path_factory.mktemp("fuzz") / "volume.luks"
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+FOREIGN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=4,
+)
+OBJECTS = st.dictionaries(TEXT, FOREIGN, max_size=3)
+
+
+@settings(REPEATABLE, max_examples=100)
+@given(data=st.data())
+def test_what_others_put_into_the_json_is_written_as_it_was_read(
+    scratch: Path, data: st.DataObject
+) -> None:
+    create(scratch, new_header(DEK, MIB))
+    with opened(scratch) as fd:
+        copy = bytearray(os.pread(fd, COPY, 0))
+        area = json.loads(copy[4096:].rstrip(b"\0"))
+        for name in ("keyslots", "tokens", "digests", "config"):
+            for key, value in data.draw(OBJECTS).items():
+                area[name].setdefault(f"x{key}", {"type": "x", "segments": [], "x": value})
+        area["digests"]["0"] |= {f"x{key}": value for key, value in data.draw(OBJECTS).items()}
+        area["tokens"]["0"] |= {f"x{key}": value for key, value in data.draw(OBJECTS).items()}
+        area |= {f"x{key}": value for key, value in data.draw(OBJECTS).items()}
+        text = json.dumps(area, ensure_ascii=data.draw(st.booleans())).encode()
+        for index in range(2):
+            put_area(fd, index, bytearray(os.pread(fd, COPY, index * COPY)), text)
+        luks2.write(fd, luks2.read(fd)._replace(size=2 * MIB, settled=MIB, sequence=2))
+        area["segments"]["0"]["size"] = str(2 * MIB)
+        area["tokens"]["0"]["settled"] = str(MIB)
+        for index in range(2):
+            written = os.pread(fd, COPY - 4096, index * COPY + 4096).rstrip(b"\0")
+            assert json.loads(written) == area
+
+
+@pytest.mark.parametrize("value", ["1e999", '"' + "x" * 11000 + '"', '"\\ud800"'])
+def test_what_others_put_into_the_json_and_can_not_be_written_again_is_left_as_it_is(
+    path: Path, value: str
+) -> None:
+    with opened(path) as fd:
+        for index in range(2):
+            copy = bytearray(os.pread(fd, COPY, index * COPY))
+            area = (
+                bytes(copy[4096:]).rstrip(b"\0").replace(b'{"keyslots"', b'{"x":%b,"keyslots"', 1)
+            )
+            put_area(fd, index, copy, area.replace(b"%b", value.encode(), 1))
+        before, found = os.pread(fd, 2 * COPY, 0), luks2.read(fd)
+        big = found._replace(context={"a": "b" * 500}, sequence=2)
+        with pytest.raises(luks2.HeaderError, match=r"has no room|can't be written again"):
+            luks2.write(fd, big)
+        assert os.pread(fd, 2 * COPY, 0) == before
+
+
 HOSTILE = [
     b"",
     b"null",
@@ -328,12 +405,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
 )
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One file for all examples."""
-    return tmp_path_factory.mktemp("fuzz") / "volume.luks"
 
 
 @settings(REPEATABLE, max_examples=300)
