@@ -549,6 +549,12 @@ class VolumeNotExtendable(EvsError):
     )
 
 
+class VolumeNotExtended(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was not extended, its file is as it was: {reason}"
+    remedy_template = "{remedy}"
+
+
 class VolumeNotLarger(EvsError):
     code, status = "EVS.1015", 400
     template = "volume {name} has {size} GiB, {value} GiB is not larger"
@@ -638,6 +644,14 @@ class VolumeNotAttachable(EvsError):
     code, status = "EVS.2134", 400
     template = "volume {name} is {status}, only an available one can be attached"
     remedy_template = "evsctl show {name} tells who has it; if nobody does: evsctl detach {name}"
+
+
+class VolumeHalfExtended(VolumeNotAttachable):
+    template = "volume {name} is {status}: an extension of it neither ended nor could be undone"
+    remedy_template = (
+        "its data is whole; the job or evsd's log says what failed, mend that and extend it again: "
+        "evsctl extend {name} --size SIZE"
+    )
 
 
 class AttachFailed(VolumeNotAttachable):

@@ -35,6 +35,7 @@ from evsd.errors import (
     DetachFailed,
     KeyNotFound,
     KeyUnusable,
+    VolumeHalfExtended,
     VolumeKeyNotEnabled,
     VolumeNotAttachable,
 )
@@ -50,7 +51,7 @@ from evsd.store.tables import Attachment, Project, Volume
 from evsd.store.transitions import advance
 from evsd.volumes.service import GIB
 from evsd.volumes.service import find as find_volume
-from evsd.volumes.states import VOLUME_STATES, VolumeEvent
+from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from nbd_plugin import luks2
 
 SOCKET_NAME_LENGTH = 12
@@ -128,7 +129,9 @@ class AttachmentService(Resource):
         with self._database.transaction() as session:
             volume = find_volume(session, call.project_id, wanted.volume_id)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.RESERVE):
-                raise VolumeNotAttachable(name=volume.name, status=volume.status)
+                half = volume.status == VolumeStatus.ERROR_EXTENDING
+                refusal = VolumeHalfExtended if half else VolumeNotAttachable
+                raise refusal(name=volume.name, status=volume.status)
             attachment = Attachment(
                 id=str(uuid.uuid4()),
                 project_id=call.project_id,
@@ -286,6 +289,12 @@ class AttachmentService(Resource):
             raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
+        if header.size < volume.size_gib * GIB:  # what is behind would be cut off for its clients
+            raise AttachFailed(
+                name=volume.name,
+                reason=f"its header is from before it had {volume.size_gib} GiB; "
+                f"evsctl header restore {volume.name} FILE sets that right",
+            )
         return header
 
     def _check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:

@@ -7,11 +7,12 @@ behind its `settled` bytes is being added, so it can be thrown away and nothing 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
@@ -26,7 +27,18 @@ log = structlog.get_logger()
 
 
 class SizeDiffers(luks2.HeaderError):
-    """A volume's file has another size than its record."""
+    """A volume's file has another size than its record; `held` is what the file says it holds."""
+
+    def __init__(self, held: int, recorded: int) -> None:
+        super().__init__(
+            f"the file holds {held} bytes, its record says {recorded}: records and pool are of "
+            "different times"
+        )
+        self.held = held
+
+
+class Untouched(Exception):
+    """An operation was refused before it changed anything; its cause says why."""
 
 
 class FilePool:
@@ -60,18 +72,19 @@ class FilePool:
 
         Returns where the new part begins: at `size` if that is settled already, as it may be
         `again`, after a try that was interrupted or failed. The file grows before the header says
-        so, and one good copy of that is always there. Raises `SizeDiffers`, and touches nothing,
-        where the file says that it is not what the caller takes it for: a record from an old
-        backup must not cut off data. `HeaderError` too.
+        so, and one good copy of that is always there. Raises `Untouched` by what keeps it from
+        beginning: by `SizeDiffers`, too, where the file says that it is not what the caller takes
+        it for: a record from an old backup must not cut off data.
         """
-        with self._writing(volume_id) as fd:
-            header = luks2.read(fd)
-            expected = before <= header.settled <= (size if again else before)
-            if not expected or header.size > size:
-                raise SizeDiffers(
-                    f"the file holds {header.size} bytes, its record says {before}: records and "
-                    "pool are of different times"
-                )
+        with ExitStack() as stack:
+            try:
+                fd = stack.enter_context(self._writing(volume_id))
+                header = luks2.read(fd)
+                expected = before <= header.settled <= (size if again else before)
+                if not expected or header.size > size:
+                    raise SizeDiffers(header.settled, before)
+            except (OSError, luks2.HeaderError) as error:
+                raise Untouched from error
             if header.settled < size:
                 grown = header._replace(size=size, sequence=header.sequence + 1)
                 _lengthen(fd, grown)
@@ -107,9 +120,10 @@ class FilePool:
     def delete(self, volume_id: str) -> None:
         """Remove the volume's file, and whatever an interrupted `create` or `delete` left of it.
 
-        The wrapped key is overwritten first: blocks freed by a filesystem can be found again. And
-        before that the file gets another name, so that one is never taken for a volume which has
-        lost its header. Raises `BlockingIOError` while a server has the file.
+        The wrapped key is overwritten first, and keyslots that an administrator added: blocks
+        freed by a filesystem can be found again. And before that the file gets another name, so
+        that one is never taken for a volume which has lost its header. Raises `BlockingIOError`
+        while a server has the file.
         """
         self._unfinished(volume_id).unlink(missing_ok=True)
         path, given_up = self.path(volume_id), self._given_up(volume_id)
@@ -187,19 +201,39 @@ def _unserved(path: Path, flags: int) -> Iterator[int]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BlockingIOError(error.errno, "its file is in the hands of a server") from error
+            raise BlockingIOError(
+                error.errno, "its file is in the hands of a server, or of cryptsetup"
+            ) from error
         yield fd
     finally:
         os.close(fd)
 
 
 def _overwrite_header(path: Path) -> None:
-    # Only what create() wrote, whose blocks are allocated: a full pool must be able to delete.
+    # Only what has blocks, and what create() wrote first: a full pool must be able to delete.
     # And where even that fails, removing the file matters more.
     try:
         with path.open("r+b") as file:
-            file.write(bytes(luks2.HEADER_LENGTH))
-            file.flush()
-            os.fsync(file.fileno())
+            parts = [(0, luks2.HEADER_LENGTH)]
+            parts += _data(file.fileno(), luks2.HEADER_LENGTH, luks2.DATA_OFFSET)
+            for start, end in parts:
+                file.seek(start)
+                file.write(bytes(end - start))
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         log.warning("wrapped key not overwritten", file=path.name, reason=str(error))
+
+
+def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a file between two offsets that are no holes."""
+    while start < end:
+        try:
+            first = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing more up to the file's end
+                return
+            raise
+        start = os.lseek(fd, first, os.SEEK_HOLE)
+        if first < end:
+            yield first, min(start, end)

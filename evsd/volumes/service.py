@@ -35,13 +35,14 @@ from evsd.errors import (
     VolumeNotDeletable,
     VolumeNotDeleted,
     VolumeNotExtendable,
+    VolumeNotExtended,
     VolumeNotFound,
     VolumeNotLarger,
 )
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
 from evsd.kms.context import encryption_context
-from evsd.pools.file import LEFT_OVER, FilePool
+from evsd.pools.file import LEFT_OVER, FilePool, SizeDiffers, Untouched
 from evsd.resource import Resource
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Job, Volume
@@ -53,7 +54,7 @@ from nbd_plugin import luks2
 
 GIB = 1024**3
 MAX_SIZE_GIB = 32768
-# What keeps an operation from beginning: evsd's end, or a server that has the file open.
+# What keeps a deletion from beginning: evsd's end, or a server that has the file open.
 NOT_BEGUN = (InterruptedError, BlockingIOError)
 
 log = structlog.get_logger()
@@ -225,23 +226,49 @@ class VolumeService(Resource):
             if start < size and not volume.thin:
                 self._filler.fill(volume.id, start, size)
             self._pool.settle(volume.id)
+        except Untouched as error:
+            failure = self._not_begun(job.id, volume, error.__cause__, again=again)
+            raise failure from error
         except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
             failure = _failure(volume.name, error)
-            self._undo_extension(job.id, volume, failure, begun=not isinstance(error, NOT_BEGUN))
+            self._undo_extension(job.id, volume, failure)
             raise failure from error
         return self._done(job.id, volume.id, VolumeEvent.EXTENDED, size_gib=size_gib)
 
-    def _undo_extension(
-        self, job_id: str, volume: Volume, failure: PublishedError, *, begun: bool
-    ) -> None:
+    def _not_begun(
+        self, job_id: str, volume: Volume, cause: BaseException | None, *, again: bool
+    ) -> PublishedError:
+        """The end of an extension that the file refused: the volume is what it was before.
+
+        With `again` an earlier try may have begun. Where the file holds more than its record
+        says, the file is right: the record is from a backup.
+        """
+        failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
+        event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
+        if isinstance(cause, SizeDiffers):
+            event = VolumeEvent.EXTENSION_UNDONE
+            size_gib = max(size_gib, cause.held // GIB)
+        self._end_extension(job_id, volume, event, failure, size_gib)
+        return failure
+
+    def _undo_extension(self, job_id: str, volume: Volume, failure: PublishedError) -> None:
         event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
         try:
             self._end_serving(volume.id)
-            if begun:
-                size_gib = self._pool.shrink(volume.id) // GIB  # the file is right, not the record
+            size_gib = self._pool.shrink(volume.id) // GIB
         except (OSError, luks2.HeaderError, PublishedError) as error:
             log.error("it can't be undone", volume=volume.id, reason=str(error))
             event = VolumeEvent.EXTENSION_FAILED
+        self._end_extension(job_id, volume, event, failure, size_gib)
+
+    def _end_extension(
+        self,
+        job_id: str,
+        volume: Volume,
+        event: VolumeEvent,
+        failure: PublishedError,
+        size_gib: int,
+    ) -> None:
         with self._database.transaction() as session:
             record = session.get_one(Volume, volume.id)
             advance(session, record, VOLUME_STATES, event, size_gib=size_gib)
@@ -411,7 +438,20 @@ def _failure(name: str, error: Exception) -> PublishedError:
     return PoolFailed(name=name, reason=_reason(error))
 
 
-def _reason(error: Exception) -> str:
+def _not_extended(name: str, cause: BaseException | None) -> PublishedError:
+    """What the caller is told of an extension that did not begin."""
+    if isinstance(cause, SizeDiffers):
+        remedy = "if its header is an old one: evsctl header restore {name} FILE"
+    elif isinstance(cause, luks2.HeaderError):
+        remedy = "mend its header: evsctl header restore {name} FILE, then extend it again"
+    elif isinstance(cause, BlockingIOError):
+        remedy = "end what has the file open, then extend it again"
+    else:
+        remedy = "look at the pool's filesystem, then extend it again"
+    return VolumeNotExtended(name=name, reason=_reason(cause), remedy=remedy.format(name=name))
+
+
+def _reason(error: BaseException | None) -> str:
     return str((isinstance(error, OSError) and error.strerror) or error)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from nbd_plugin import luks2
+from tests.support.administrator import rewritten
 from tests.support.daemon import Evsd, Object, running_evsd, until
+from tests.support.filling import job
 from tests.support.killed import kill_at
 from tests.support.nbd import works
 from tests.support.transfer import GIB, MIB, attached, holes, luks_segment, small_pool
@@ -126,23 +132,145 @@ def test_an_extension_under_a_disabled_key_is_undone(evsd: Evsd) -> None:
     evsd.ok("extend", "data", "--size", "2G")
 
 
-def test_a_volume_whose_extension_can_not_even_be_undone_can_be_extended_again(
-    shared_evsd: Evsd,
+def hide(file: Path) -> None:
+    file.rename(file.with_suffix(".away"))
+
+
+def close(file: Path) -> None:
+    """To evsd, which has no capabilities, whoever it runs as."""
+    file.chmod(0)
+
+
+def damage(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.write(os.urandom(32768))
+
+
+def require(file: Path) -> None:
+    rewritten(file, lambda area: area["config"]["requirements"]["mandatory"].append("thinner"))
+
+
+def forget(file: Path) -> None:
+    rewritten(file, lambda area: area["tokens"].clear())
+
+
+def age(file: Path) -> None:
+    """As if a header from before it had its size were put back; its file says no less."""
+    rewritten(file, lambda area: area["segments"]["0"].update(size=str(64 * MIB)))
+
+
+@contextmanager
+def taken(file: Path) -> Iterator[None]:
+    """By cryptsetup, or by a server that no record knows."""
+    with file.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (hide, "No such file"),
+        (close, "Permission denied"),
+        (damage, "no LUKS2 volume"),
+        (require, "it needs thinner"),
+        (forget, "its token was removed"),
+        (age, "of different times"),
+    ],
+)
+def test_a_volume_whose_file_refuses_to_be_extended_is_as_it_was(
+    shared_evsd: Evsd, harm: Callable[[Path], None], reason: str
 ) -> None:
+    name = f"refused-{uuid.uuid4()}"
+    shared_evsd.ok("create", name, "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, name) as uri:
+        works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M", "flush")
+    file = shared_evsd.pool_file(name)
+    kept = Kept.of(file)
+    harm(file)
+    length = file.stat().st_size if file.exists() else None
+    status, answer = extend(shared_evsd, name, 2)
+    assert (status, answer["error"]["code"]) == (500, "EVS.5500")
+    assert reason in answer["error"]["message"]
+    assert "was not extended, its file is as it was" in answer["error"]["message"]
+    shown = shared_evsd.object("show", name)["volume"]
+    assert (shown["status"], shown["size"]) == ("available", 1)
+    assert length == (file.stat().st_size if file.exists() else None)
+    kept.put_back()
+    shared_evsd.ok("extend", name, "--size", "2G")
+    with attached(shared_evsd, name) as uri:
+        works(uri, "read -P 7 0 4k", "read -P 8 1023M 1M")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file's header, to undo a harm."""
+
+    file: Path
+    header: bytes
+
+    @classmethod
+    def of(cls, file: Path) -> Kept:
+        with file.open("rb") as stream:
+            return cls(file, stream.read(MIB))
+
+    def put_back(self) -> None:
+        away = self.file.with_suffix(".away")
+        if away.exists():
+            away.rename(self.file)
+        self.file.chmod(0o600)
+        with self.file.open("r+b") as stream:
+            stream.write(self.header)
+
+
+def test_a_volume_in_the_hands_of_cryptsetup_is_as_it_was(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "taken", "--size", "1G", "--key", "test-key")
+    with taken(shared_evsd.pool_file("taken")):
+        refused = shared_evsd.ctl("extend", "taken", "--size", "2G")
+    assert (refused.status, "in the hands of" in refused.err) == (1, True), refused
+    shared_evsd.ok("extend", "taken", "--size", "2G")
+
+
+def test_the_job_of_an_extension_that_was_refused_says_why(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "job", "--size", "1G", "--thick", "--key", "test-key")
+    damage(shared_evsd.pool_file("job"))
+    status, answer = extend(shared_evsd, "job", 2)
+    assert status == 200
+    until(lambda: job(shared_evsd, answer["job_id"])["status"] != "RUNNING")
+    ended = job(shared_evsd, answer["job_id"])
+    assert ended["status"] == "FAIL"
+    assert "evsctl header restore job FILE" in ended["fail_reason"]
+    shared_evsd.ok("delete", "job", "--yes")
+
+
+def test_a_disk_smaller_than_its_record_says_is_not_attached(shared_evsd: Evsd) -> None:
+    """Its clients would lose what is behind: an old header was put back with cryptsetup."""
+    shared_evsd.ok("create", "aged", "--size", "1G", "--key", "test-key")
+    age(shared_evsd.pool_file("aged"))
+    refused = shared_evsd.ctl("attach", "aged", "--transport", "uri")
+    assert (refused.status, "from before it had 1 GiB" in refused.err) == (1, True), refused
+    assert shared_evsd.object("show", "aged")["volume"]["status"] == "available"
+
+
+def test_a_volume_whose_extension_could_not_be_undone_can_be_extended_again(evsd: Evsd) -> None:
     """Its data is whole: it must not be lost with it."""
-    shared_evsd.ok("create", "stuck", "--size", "1G", "--key", "test-key")
-    with attached(shared_evsd, "stuck") as uri:
+    evsd.prepare()
+    evsd.ok("create", "stuck", "--size", "1G", "--key", "test-key")
+    with attached(evsd, "stuck") as uri:
         works(uri, "write -P 7 0 4k")
-    file = shared_evsd.pool_file("stuck")
-    away = file.rename(file.with_suffix(".away"))
-    refused = shared_evsd.ctl("extend", "stuck", "--size", "2G")
-    assert (refused.status, "EVS.5500" in refused.err) == (1, True)
-    assert shared_evsd.object("show", "stuck")["volume"]["status"] == "error_extending"
-    assert "EVS.2134" in shared_evsd.ctl("attach", "stuck", "--transport", "uri").err
-    away.rename(file)
-    shown = shared_evsd.object("extend", "stuck", "--size", "2G")["volume"]
+    file = evsd.pool_file("stuck")
+    os.truncate(file, luks2.DATA_OFFSET + 2 * GIB)
+    rewritten(file, lambda area: area["segments"]["0"].update(size=str(2 * GIB)), settled=GIB)
+    evsd.restarted_with("UPDATE volumes SET status = 'error_extending'")
+    for command in (("attach", "stuck", "--transport", "uri"),):
+        refused = evsd.ctl(*command)
+        assert (refused.status, "evsctl extend stuck --size" in refused.err) == (1, True), refused
+    with taken(file):
+        assert evsd.ctl("extend", "stuck", "--size", "2G").status == 1
+    assert evsd.object("show", "stuck")["volume"]["status"] == "error_extending"
+    shown = evsd.object("extend", "stuck", "--size", "2G")["volume"]
     assert (shown["status"], shown["size"]) == ("available", 2)
-    with attached(shared_evsd, "stuck") as uri:
+    with attached(evsd, "stuck") as uri:
         works(uri, "read -P 7 0 4k")
 
 
