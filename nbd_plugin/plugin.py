@@ -42,7 +42,7 @@ from nbd_plugin._datapath import (  # noqa: F401, nbdkit looks them up here
 
 API_VERSION = 2
 
-MINIMUM_BLOCK = 512  # partition tables of ordinary images are written in 512-byte units
+MINIMUM_BLOCK = 1  # libnbd's nbdinfo and nbdcopy fail on larger ones where a volume has 4 GiB
 MAXIMUM_REQUEST = 32 * 1024 * 1024  # nbdkit's own is 64 MiB; the protocol's default is 32
 TICKET_LIMIT = 4096
 

@@ -547,24 +547,26 @@ static int seek(int whence, uint64_t offset, uint64_t end, uint64_t *found) {
     return 0;
 }
 
-/* Fill `extents`, at most `limit`, from the sector `offset` is in to the one the range ends in. A
- * sector of which the filesystem holds any part counts as data. */
+/* Fill `extents`, at most `limit`, from `offset` to the end of the range and not beyond: a length of
+ * 4 GiB would not fit into an answer. A sector of which the filesystem holds any part is data. */
 static int volume_extents(uint64_t offset, uint64_t count, struct extent *extents, size_t limit,
                           size_t *filled) {
     *filled = 0;
     if (!in_bounds(offset, count))
         return EINVAL;
-    uint64_t at = sector_floor(offset), end = sector_ceiling(offset + count), data, next;
+    uint64_t at = offset, end = offset + count, data, next;
     while (at < end && *filled < limit) {
-        int err = seek(SEEK_DATA, at, end, &data);
-        next = data < end ? sector_floor(data) : end;
+        uint64_t first = sector_floor(at), last = sector_ceiling(end);
+        int err = seek(SEEK_DATA, first, last, &data);
+        next = data < last ? sector_floor(data) : last;
         bool hole = !err && next > at;
         if (!err && !hole) {
-            err = seek(SEEK_HOLE, data, end, &next);
+            err = seek(SEEK_HOLE, data, last, &next);
             next = sector_ceiling(next);
         }
         if (err)
             return err;
+        next = next < end ? next : end;
         extents[(*filled)++] = (struct extent){at, next - at, hole};
         at = next;
     }

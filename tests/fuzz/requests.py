@@ -86,7 +86,7 @@ class Target:
 
     def _extents(self, offset: int, length: int, flags: int) -> None:
         for at, size, kind in _datapath.extents(None, length, offset, flags):
-            assert size > 0
+            assert offset <= at < at + size <= offset + length
             if kind and self.thin:
                 assert not any(self.model[at : at + size])
 

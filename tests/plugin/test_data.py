@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
+import random
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from tests.support.volume import MIB, Volume, eventually, new_volume
 
 nbd = libnbd.load()
 SECTOR = 4096
+GIB = 1024 * MIB
 
 
 def encrypt(dek: bytes, plaintext: bytes, offset: int) -> bytes:
@@ -78,6 +81,21 @@ def test_a_part_of_a_sector_is_the_same_ciphertext_as_in_the_whole(
             assert handle.pread(len(content), MIB) == content
             ciphertext = encrypt(changed.service.dek, bytes(content), MIB)
             assert changed.ciphertext(MIB, len(content)) == ciphertext
+
+
+def test_any_bytes_of_a_sector_are_the_same_ciphertext_as_in_the_whole(volume: Volume) -> None:
+    chance = random.Random(1)  # noqa: S311
+    content = bytearray(4 * SECTOR)
+    with volume.served(), volume.connected() as (handle,):
+        for _ in range(300):
+            at = chance.randrange(len(content))
+            part = chance.randbytes(chance.choice([1, 1, 15, 17, 511, 4097]))[: len(content) - at]
+            handle.pwrite(part, MIB + at)
+            content[at : at + len(part)] = part
+            assert handle.pread(len(part) + 1, MIB + at - 1)[1:] == part
+        assert handle.pread(len(content), MIB) == content
+        ciphertext = encrypt(volume.service.dek, bytes(content), MIB)
+        assert volume.ciphertext(MIB, len(content)) == ciphertext
 
 
 def test_a_part_of_a_hole_leaves_zeros_around_it(volume: Volume) -> None:
@@ -138,6 +156,7 @@ def test_an_image_copied_in_and_out_is_the_same(volume: Volume, tmp_path: Path) 
 def test_qemu_io_verifies_its_patterns(volume: Volume) -> None:
     commands = ["write -P 0xa5 512 512", "write -P 0x5a 1024 8192", "read -P 0xa5 512 512"]
     commands += ["read -P 0x5a 1024 8192", "write -z 4096 4096", "read -P 0 4096 4096", "flush"]
+    commands += ["write -P 7 8191 3", "read -P 7 8191 3", "read -P 0 8190 1", "read -P 0x5a 8194 9"]
     with volume.served():
         done = subprocess.run(
             ["qemu-io", "-f", "raw", *(f"-c{command}" for command in commands), volume.uri],
@@ -275,11 +294,51 @@ def test_a_block_device_is_a_pool_too(on_device: Volume) -> None:
 # Extents.
 
 
-def test_extents_are_rounded_to_sectors(volume: Volume) -> None:
+def test_extents_are_of_whole_sectors_but_of_no_more_than_was_asked_for(volume: Volume) -> None:
     with volume.served(), volume.connected() as (handle,):
         handle.pwrite(b"x", 5 * SECTOR + 100)
         assert block_status(handle, 16 * SECTOR) == [(5 * SECTOR, 3), (SECTOR, 0), (10 * SECTOR, 3)]
-        assert block_status(handle, 1024, 5 * SECTOR + 512) == [(SECTOR - 512, 0)]
+        assert block_status(handle, 1024, 5 * SECTOR + 512) == [(1024, 0)]
+        assert block_status(handle, SECTOR + 2, 5 * SECTOR - 1) == [(1, 3), (SECTOR, 0), (1, 3)]
+
+
+@pytest.fixture(params=[True, False], ids=["thin", "thick"])
+def large(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
+    """A volume of more than 4 GiB, with data in its sixth."""
+    with (
+        new_volume(tmp_path, size=6 * GIB, thin=request.param) as made,
+        made.served(),
+        made.connected() as (handle,),
+    ):
+        handle.pwrite(b"x" * SECTOR, 5 * GIB)
+        yield made
+
+
+def test_extents_of_nearly_4_gib_are_multiples_of_the_minimum_block_and_not_too_long(
+    large: Volume,
+) -> None:
+    counts = [2**32 - 1, 2**32 - 512, 2**32 - SECTOR, 2**32 - 65536 - 1]
+    with large.connected() as (handle,):
+        minimum = handle.get_block_size(nbd.SIZE_MINIMUM)
+        for count, offset in itertools.product(counts, [0, 1, 512, SECTOR, GIB, 2 * GIB]):
+            extents = block_status(handle, count, offset)
+            assert all(length % minimum == 0 < length for length, _ in extents)
+            assert sum(length for length, _ in extents) == count
+
+
+def test_stock_nbdinfo_maps_a_volume_of_more_than_4_gib(large: Volume) -> None:
+    words = ["nbdinfo", "--map", "--json", large.uri]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    hole, data = {"type": 3, "description": "hole,zero"}, {"type": 0, "description": "data"}
+    expected = [
+        {"offset": 0, "length": 5 * GIB, **hole},
+        {"offset": 5 * GIB, "length": SECTOR, **data},
+        {"offset": 5 * GIB + SECTOR, "length": GIB - SECTOR, **hole},
+    ]
+    if not large.header.thin:
+        expected = [{"offset": 0, "length": 6 * GIB, **data}]
+    assert json.loads(done.stdout) == expected
 
 
 def test_one_extent_is_given_where_one_is_asked_for(volume: Volume) -> None:
@@ -365,7 +424,7 @@ def run_all(tasks: list[Callable[[], None]]) -> None:
 LARGE = 9 * SECTOR + 512
 
 
-@pytest.mark.parametrize("length", [512, LARGE])
+@pytest.mark.parametrize("length", [1, 512, LARGE - 1, LARGE])
 def test_neighbours_in_one_sector_never_lose_an_update(volume: Volume, length: int) -> None:
     def owner(handle: Any, slot: int) -> None:
         for turn in range(250):

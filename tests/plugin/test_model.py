@@ -59,8 +59,8 @@ class Request:
 
 @st.composite
 def requests(draw: st.DrawFn, start: int, end: int) -> Request:
-    """One request inside a range of bytes, mostly of whole 512-byte units."""
-    unit = draw(st.sampled_from([UNIT, UNIT, UNIT, SECTOR, 1]))
+    """One request inside a range of bytes, as often of whole units as of any bytes."""
+    unit = draw(st.sampled_from([UNIT, SECTOR, 1, 1]))
     first, last = -(-start // unit), end // unit
     if first >= last:
         unit, first, last = 1, start, end
@@ -74,8 +74,8 @@ def requests(draw: st.DrawFn, start: int, end: int) -> Request:
 @st.composite
 def bursts(draw: st.DrawFn) -> list[Request]:
     """Requests that touch different bytes: the volume cut at some places, at most one in each."""
-    cuts = draw(st.lists(st.integers(0, SIZE // UNIT), max_size=5, unique=True).map(sorted))
-    edges = [0, *(cut * UNIT for cut in cuts), SIZE]
+    places = st.integers(0, SIZE // UNIT).map(lambda unit: unit * UNIT) | st.integers(0, SIZE)
+    edges = [0, *draw(st.lists(places, max_size=5, unique=True).map(sorted)), SIZE]
     ranges = [(start, end) for start, end in itertools.pairwise(edges) if start < end]
     return [draw(requests(*area)) for area in ranges]
 
@@ -152,8 +152,9 @@ class Model:
     def check_extents(self, running: Running) -> None:
         """What is told to be zeros is; only once nothing else is under way."""
         at = running.request.offset
-        assert running.found
-        for length, kind in zip(running.found[::2], running.found[1::2], strict=True):
+        lengths = running.found[::2]
+        assert 0 < sum(lengths) <= running.request.length
+        for length, kind in zip(lengths, running.found[1::2], strict=True):
             assert length > 0
             if kind & nbd.STATE_ZERO:
                 assert not any(self.content[at : at + length])
@@ -186,6 +187,14 @@ def served(request: pytest.FixtureRequest) -> Iterator[tuple[Volume, list[Any]]]
         [Request("zero", NO_HOLE, 0, UNIT), Request("write", FUA, UNIT, 3 * SECTOR)],
     ],
     7,
+)
+@example(
+    [
+        [Request("write", 0, SECTOR - 1, 2), Request("write", 0, SECTOR + 1, 1)],
+        [Request("zero", 0, SECTOR, 1), Request("write", FUA, SECTOR + 1, SECTOR)],
+        [Request("extents", 0, SECTOR - 1, 2)],
+    ],
+    3,
 )
 @given(sequence=st.lists(bursts(), max_size=6), seed=st.integers(0, 255))
 def test_a_volume_behaves_like_an_array_of_bytes(
