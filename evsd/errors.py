@@ -591,6 +591,24 @@ class VolumeFileBad(EvsError):
     template = "the file {name} can't be registered: {reason}"
 
 
+class VolumeHeaderUnreadable(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the header of volume {name} can't be backed up: {reason}"
+    remedy_template = "if it is damaged, restore it: evsctl header restore {name} FILE"
+
+
+class VolumeHeaderBusy(EvsError):
+    code, status = "EVS.1048", 400
+    template = "the header of volume {name} can't be restored: {reason}"
+    remedy_template = "only an available volume's can; if it is attached: evsctl detach {name}"
+
+
+class VolumeHeaderBad(EvsError):
+    code, status = "EVS.1009", 400
+    template = "this is no backup of the header of volume {name}: {reason}"
+    remedy_template = "the volume's header is as it was"
+
+
 class VolumeOfAnotherProject(EvsError):
     code, status = "EVS.1009", 400
     template = "the file {name} belongs to project {project}"

@@ -175,6 +175,17 @@ def read(fd: int) -> Header:
     return max(headers, key=lambda header: header.sequence)
 
 
+def newest_sequence(fd: int) -> int:
+    """The highest seqid of a copy with a right checksum, whatever else is in it; 0 without one."""
+    newest = 0
+    for index in range(2):
+        try:
+            newest = max(newest, _binary(_read_copy(fd, index), index)[0])
+        except (HeaderError, OSError):
+            continue
+    return newest
+
+
 def write(fd: int, header: Header) -> None:
     """Write both copies and wait until they are on disk.
 
@@ -187,7 +198,7 @@ def write(fd: int, header: Header) -> None:
         if _decode(copy, index) != header:
             raise HeaderError("the header would not be read back as it is")
     for index in _worse_first(fd):
-        _write_all(fd, copies[index], index * _COPY_SIZE)
+        write_all(fd, copies[index], index * _COPY_SIZE)
         os.fsync(fd)
 
 
@@ -217,7 +228,8 @@ def _both(primary: Exception, secondary: Exception) -> Exception:
     return HeaderError(f"{primary}; second copy: {secondary}")
 
 
-def _write_all(fd: int, data: bytes, offset: int) -> None:
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """As os.pwrite, which may write less than asked."""
     while data:
         written = os.pwrite(fd, data, offset)
         data, offset = data[written:], offset + written
@@ -228,6 +240,25 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 
 def _decode(copy: bytes, index: int) -> Header:
     """Check one copy and take it apart."""
+    sequence, uuid, label, subsystem = _binary(copy, index)
+    try:
+        return _from_json(
+            _parse(copy[_BINARY.size :]),
+            uuid=_uuid(_text(uuid)),
+            label=_text(label),
+            subsystem=_text(subsystem),
+            sequence=sequence,
+        )
+    except RecursionError:
+        raise HeaderError("its LUKS2 header is malformed: nested too deeply") from None
+    except KeyError as error:
+        raise HeaderError(f"its LUKS2 header is malformed: {error} is missing") from None
+    except (ValueError, TypeError) as error:
+        raise HeaderError(f"its LUKS2 header is malformed: {error}") from None
+
+
+def _binary(copy: bytes, index: int) -> tuple[int, bytes, bytes, bytes]:
+    """Seqid, UUID, label and subsystem of a copy whose checksum is right."""
     if not any(copy):
         raise HeaderError("it is empty, there is no LUKS2 header")
     if copy[:6] == _MAGICS[0] and copy[6:8] == b"\0\1":
@@ -243,20 +274,7 @@ def _decode(copy: bytes, index: int) -> Header:
         raise HeaderError("its LUKS2 header has a version, size or offset that evsd does not use")
     if algorithm[:7] != b"sha256\0" or copy[_CHECKSUM] != _checksum(copy):
         raise HeaderError("the checksum of its LUKS2 header does not match, it is damaged")
-    try:
-        return _from_json(
-            _parse(copy[_BINARY.size :]),
-            uuid=_uuid(_text(uuid)),
-            label=_text(label),
-            subsystem=_text(subsystem),
-            sequence=sequence,
-        )
-    except RecursionError:
-        raise HeaderError("its LUKS2 header is malformed: nested too deeply") from None
-    except KeyError as error:
-        raise HeaderError(f"its LUKS2 header is malformed: {error} is missing") from None
-    except (ValueError, TypeError) as error:
-        raise HeaderError(f"its LUKS2 header is malformed: {error}") from None
+    return sequence, uuid, label, subsystem
 
 
 def _checksum(copy: bytes) -> bytes:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import evsd
-from evsd.api import audit, cinder, evs, iam, kms
+from evsd.api import audit, cinder, evs, headers, iam, kms
 from evsd.api.errors import gateway_body
 from evsd.api.gateway import Authenticate, Gateway
 from evsd.api.routes import Services, no_such_api
@@ -24,7 +24,14 @@ def build_app(
     app = FastAPI(
         title="evsd", version=evsd.__version__, openapi_url=None, docs_url=None, redoc_url=None
     )
-    for routes in (*kms.ROUTERS, evs.routes, cinder.routes, iam.routes, audit.routes):
+    for routes in (
+        *kms.ROUTERS,
+        evs.routes,
+        cinder.routes,
+        headers.routes,
+        iam.routes,
+        audit.routes,
+    ):
         app.include_router(routes)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _no_route)

@@ -18,6 +18,7 @@ from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
 from evsd.iam.principals import Principal
 
 BODY_LIMIT = 512 * 1024
+HEADER_LIMIT = 2 * 1024 * 1024  # of a volume: 1 MiB in base64
 BODY_TIMEOUT_S = 30
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class Gateway:
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["state"]["request_id"]
         try:
-            body = await _read_body_in_time(receive)
+            body = await _read_body_in_time(receive, _limit(scope))
             principal = await self._authenticate(_signed(scope, body))
         except PublishedError as error:
             await _refuse(error, scope, receive, send)
@@ -89,15 +90,19 @@ async def _refuse(error: PublishedError, scope: Scope, receive: Receive, send: S
     await JSONResponse(body, error.status)(scope, receive, send)
 
 
-async def _read_body_in_time(receive: Receive) -> bytes:
+def _limit(scope: Scope) -> int:
+    return HEADER_LIMIT if scope["path"].endswith("/header") else BODY_LIMIT
+
+
+async def _read_body_in_time(receive: Receive, limit: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_body(receive)
+            return await _read_body(receive, limit)
     except TimeoutError as error:
         raise TooSlow(seconds=BODY_TIMEOUT_S) from error
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, limit: int) -> bytes:
     chunks, length = [], 0
     while True:
         message = await receive()
@@ -105,8 +110,8 @@ async def _read_body(receive: Receive) -> bytes:
             return b""
         chunks.append(message.get("body", b""))
         length += len(chunks[-1])
-        if length > BODY_LIMIT:
-            raise BodyTooLong(limit=BODY_LIMIT)
+        if length > limit:
+            raise BodyTooLong(limit=limit)
         if not message.get("more_body", False):
             return b"".join(chunks)
 

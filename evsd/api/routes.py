@@ -28,6 +28,7 @@ from evsd.iam.service import IdentityService
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
 from evsd.store.database import Database
+from evsd.volumes.headers import VolumeHeaders
 from evsd.volumes.recovery import VolumeRecovery
 from evsd.volumes.service import VolumeService
 
@@ -45,6 +46,7 @@ class Services:
     identity: IdentityService
     volumes: VolumeService
     recovery: VolumeRecovery
+    headers: VolumeHeaders
     attachments: AttachmentService
     region: str
     database: Database

@@ -286,7 +286,11 @@ class AttachmentService(Resource):
         except OSError as error:
             raise AttachFailed(name=volume.name, reason=f"its file: {error.strerror}") from error
         except luks2.HeaderError as error:
-            raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
+            raise AttachFailed(
+                name=volume.name,
+                reason=f"its file: {error}; evsctl header restore {volume.name} FILE puts a backup "
+                "of its header back",
+            ) from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
         if header.size < volume.size_gib * GIB:  # what is behind would be cut off for its clients

@@ -5,8 +5,8 @@ cryptsetup turns it into LUKS2 and gives it the user's passphrase. Until then it
 of 256 bits, so the few iterations of its slot are no weakness. Neither the volume's data key nor
 the new one passes through here, and nothing of the plaintext touches the disk.
 
-Import: qemu-img reads LUKS1. Nothing reads LUKS2 without device-mapper, so its payload is
-decrypted here, with the key that cryptsetup prints for the passphrase.
+Import: qemu-img reads LUKS1. Neither it nor cryptsetup reads LUKS2 without device-mapper, so its
+payload is decrypted here, with the key that cryptsetup prints for the passphrase.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from evsd.logs import configure_logging
 from evsd.pools.file import FilePool
 from evsd.processes import harden
 from evsd.store.database import Database
+from evsd.volumes.headers import VolumeHeaders
 from evsd.volumes.recovery import VolumeRecovery
 from evsd.volumes.service import VolumeService
 
@@ -143,8 +144,16 @@ def _run(
         stack.enter_context(volumes)
         volumes.recover()
         recovery = VolumeRecovery(database, keys, files)
-        region = settings.region
-        services = Services(keys, identity, volumes, recovery, attachments, region, database)
+        services = Services(
+            keys,
+            identity,
+            volumes,
+            recovery,
+            VolumeHeaders(database, keys, files),
+            attachments,
+            settings.region,
+            database,
+        )
         failures = stack.enter_context(FailedAuthentications(keys))
         app = build_app(services, Authenticator(identity.directory, keys, failures))
         with _signals_are_uvicorns():

@@ -71,6 +71,8 @@ class Permission(StrEnum):
     VOLUME_EXTEND = "evs:volumes:extend"
     VOLUME_MANAGE = "evs:volumes:manage"
     VOLUME_DELETE = "evs:volumes:delete"
+    HEADER_BACKUP = "evs:volumes:backupHeader"
+    HEADER_RESTORE = "evs:volumes:restoreHeader"
     VOLUME_ATTACH = "evs:volumes:attach"
     VOLUME_DETACH = "evs:volumes:detach"
     ATTACHMENT_SHOW = "evs:attachments:get"
@@ -205,6 +207,9 @@ POLICY: dict[Permission, frozenset[Role] | frozenset[Role | None]] = {
     Permission.VOLUME_EXTEND: VOLUME_USERS,
     Permission.VOLUME_MANAGE: OPERATOR,
     Permission.VOLUME_DELETE: VOLUME_USERS,
+    # With a keyslot that an administrator added, a backup is as good as the right to attach.
+    Permission.HEADER_BACKUP: VOLUME_USERS,
+    Permission.HEADER_RESTORE: VOLUME_USERS,
     Permission.VOLUME_ATTACH: VOLUME_USERS,
     Permission.VOLUME_DETACH: VOLUME_USERS,
     Permission.ATTACHMENT_SHOW: READERS,

@@ -186,8 +186,17 @@ class KeyDigest:
 def volume_key_digest(data_key: bytes) -> KeyDigest:
     """The digest a LUKS2 header carries, to tell a wrong key before it destroys anything."""
     salt = os.urandom(32)
-    value = hashlib.pbkdf2_hmac("sha256", data_key, salt, DIGEST_ITERATIONS, dklen=32)
-    return KeyDigest(salt, DIGEST_ITERATIONS, value)
+    return KeyDigest(salt, DIGEST_ITERATIONS, _pbkdf2(data_key, salt, DIGEST_ITERATIONS))
+
+
+def has_digest(data_key: bytes, digest: KeyDigest) -> bool:
+    """Whether a header's digest is of this key."""
+    value = _pbkdf2(data_key, digest.salt, digest.iterations)
+    return hmac.compare_digest(value, digest.value)
+
+
+def _pbkdf2(data_key: bytes, salt: bytes, iterations: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", data_key, salt, iterations, dklen=32)
 
 
 def new_transport_key() -> tuple[bytes, bytes]:

@@ -57,6 +57,29 @@ class VolumeKeys:
         )
         return {}
 
+    @operation
+    def compare_volume_keys(
+        self,
+        call: Call,
+        key_id: str,
+        wrapped_deks: list[str],
+        context: Context,
+        digest_salt: str,
+        digest_iterations: int,
+        digest: str,
+    ) -> Result:
+        """Whether all of these hold the one data key of a volume, whose LUKS2 digest this is."""
+        data_keys = {
+            self.unwrap_volume_key(
+                call, "compare-volume-keys", key_id, bytes.fromhex(wrapped), context
+            )
+            for wrapped in wrapped_deks
+        }
+        expected = crypto.KeyDigest(
+            bytes.fromhex(digest_salt), digest_iterations, bytes.fromhex(digest)
+        )
+        return {"same": len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)}
+
     def unwrap_volume_key(
         self, call: Call, action: str, key_id: str, wrapped_dek: bytes, context: Context
     ) -> bytes:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -80,6 +80,8 @@ class FilePool:
             try:
                 fd = stack.enter_context(self._writing(volume_id))
                 header = luks2.read(fd)
+                if header.uuid != volume_id:
+                    raise luks2.HeaderError(f"it is the file of volume {header.uuid}")
                 expected = before <= header.settled <= (size if again else before)
                 if not expected or header.size > size:
                     raise SizeDiffers(header.settled, before)
@@ -162,6 +164,38 @@ class FilePool:
         finally:
             os.close(fd)
 
+    def header_area(self, volume_id: str) -> bytes:
+        """All of a volume's file before its data: a header, and the keyslots that belong to it.
+
+        Read until it is twice the same, for cryptsetup may be writing to it. Raises as `header`.
+        """
+        fd = os.open(self.path(volume_id), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            before = b""
+            while (area := _read_area(fd)) != before:
+                before = area
+            luks2.read(fd)  # a damaged one is worth nothing
+        finally:
+            os.close(fd)
+        return area
+
+    def restore_header(self, header: luks2.Header, keyslots: bytes, size: int) -> None:
+        """Write a header from a backup, and what belongs behind its two copies.
+
+        The volume has `size` bytes; if its file's own header says more, as after an extension that
+        was interrupted, that counts. The keyslots first: whatever interrupts this, a header whose
+        keyslots aren't there is never the newer one, and the data key is in every one.
+        """
+        with self._writing(header.uuid) as fd:
+            settled, size = _extent(fd, header.uuid, size)
+            if os.fstat(fd).st_size < luks2.DATA_OFFSET + size:
+                raise luks2.HeaderError("its file is shorter than the volume")
+            newest = max(header.sequence, luks2.newest_sequence(fd))
+            restored = header._replace(size=size, settled=settled, sequence=newest + 1)
+            luks2.write_all(fd, keyslots, luks2.HEADER_LENGTH)
+            os.fsync(fd)
+            luks2.write(fd, restored)
+
     def unused_header(self, volume_id: str) -> luks2.Header:
         """What a whole file that no server has open says of itself; raises as `header` does.
 
@@ -182,6 +216,23 @@ class FilePool:
 
     def _given_up(self, volume_id: str) -> Path:
         return self.directory / f"{volume_id}{GIVEN_UP}"
+
+
+def _read_area(fd: int) -> bytes:
+    """What is before the data, as far as the file goes."""
+    area = b""
+    while part := os.pread(fd, luks2.DATA_OFFSET - len(area), len(area)):
+        area += part
+    return area
+
+
+def _extent(fd: int, volume_id: str, size: int) -> tuple[int, int]:
+    """How much of a volume is settled, and its size, if its header can't be an older one's."""
+    with suppress(OSError, luks2.HeaderError):
+        header = luks2.read(fd)
+        if header.uuid == volume_id and header.settled >= size:
+            return header.settled, header.size
+    return size, size
 
 
 def _lengthen(fd: int, header: luks2.Header) -> None:

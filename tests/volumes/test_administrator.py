@@ -6,6 +6,7 @@ Above all the emergency passphrase: for the day when the KMS is gone.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tests.support.killed import kill_at
 from tests.support.nbd import decrypted_sector, works
 from tests.support.transfer import MIB, attached, luks_segment, opens, volume_key
 from tests.support.volume import create, new_header
+
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "volumes.md"
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,23 @@ def test_a_deleted_volume_is_not_opened_by_the_passphrase_even_with_a_copy_of_it
         stream.write(header)
     assert not opens(left, passphrase)
     left.unlink()
+
+
+def test_a_passphrase_is_added_as_the_documents_say(shared_evsd: Evsd, tmp_path: Path) -> None:
+    shared_evsd.ok("create", "documented", "--size", "1G", "--thick", "--key", "test-key")
+    file, passphrase = shared_evsd.pool_file("documented"), tmp_path / "passphrase"
+    passphrase.write_text("in an emergency")
+    section = DOCUMENT.read_text().split("## An emergency passphrase")[1]
+    script = section.split("```sh\n")[1].split("```")[0]
+    environment = {
+        "PATH": f"{shared_evsd.evsctl.parent}:{os.environ['PATH']}",
+        "EVSD_ENDPOINT": f"unix://{shared_evsd.socket}",
+        "FILE": str(file),
+    }
+    script = script.replace("PASSPHRASE-FILE", f"{' '.join(QUICK)} {passphrase}")
+    subprocess.run(["bash", "-ec", script], env=environment, check=True)
+    assert opens(file, passphrase)
+    shared_evsd.ok("delete", "documented", "--yes")
 
 
 def _head(file: Path, length: int) -> bytes:
