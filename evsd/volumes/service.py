@@ -54,8 +54,6 @@ from nbd_plugin import luks2
 
 GIB = 1024**3
 MAX_SIZE_GIB = 32768
-# What keeps a deletion from beginning: evsd's end, or a server that has the file open.
-NOT_BEGUN = (InterruptedError, BlockingIOError)
 
 log = structlog.get_logger()
 
@@ -410,7 +408,7 @@ class VolumeService(Resource):
     def _not_deleted(self, job_id: str, volume_id: str, error: Exception) -> PublishedError:
         """The end of a deletion, or of a creation that failed, where a file is left."""
         log.error("not deleted", volume=volume_id, reason=str(error))
-        begun = not isinstance(error, NOT_BEGUN) or not self._is_whole(volume_id)
+        begun = not self._is_there(volume_id)
         with self._database.transaction() as session:
             volume = session.get_one(Volume, volume_id)
             failure = _failure(volume.name, error)
@@ -422,11 +420,12 @@ class VolumeService(Resource):
             journal.finish(session, job_id, failure)
         return failure
 
-    def _is_whole(self, volume_id: str) -> bool:
+    def _is_there(self, volume_id: str) -> bool:
+        """Whether a volume has its file under its name, which a deletion takes away first."""
         try:
             return self._pool.whole(volume_id) is not None
-        except (OSError, luks2.HeaderError):
-            return False
+        except (OSError, luks2.HeaderError):  # nor is it changed where it can't be read
+            return True
 
 
 def _failure(name: str, error: Exception) -> PublishedError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,14 @@ def do_everything(file: Path, dek: bytes, directory: Path) -> Path:
     cryptsetup("token", "import", "--json-file", token, file)
     cryptsetup("token", "add", "--key-description", "of the kernel", file)
     return passphrase
+
+
+@contextmanager
+def taken(file: Path) -> Iterator[None]:
+    """In the hands of cryptsetup, or of a server that no record knows."""
+    with file.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from nbd_plugin import luks2
-from tests.support.administrator import rewritten
+from tests.support.administrator import rewritten, taken
 from tests.support.daemon import Evsd, Object, running_evsd, until
 from tests.support.filling import job
 from tests.support.killed import kill_at
@@ -157,14 +155,6 @@ def forget(file: Path) -> None:
 def age(file: Path) -> None:
     """As if a header from before it had its size were put back; its file says no less."""
     rewritten(file, lambda area: area["segments"]["0"].update(size=str(64 * MIB)))
-
-
-@contextmanager
-def taken(file: Path) -> Iterator[None]:
-    """By cryptsetup, or by a server that no record knows."""
-    with file.open("rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.mark.parametrize(
