@@ -45,6 +45,8 @@ def backup(session: Session, name: str, file: Path) -> None:
 
 def _write_new(file: Path, data: bytes) -> None:
     """Make a file, whole and on disk, or none."""
+    if str(file) == "-":
+        raise Refused("", "a backup is not written to standard output", "name a file")
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

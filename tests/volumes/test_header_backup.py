@@ -271,6 +271,11 @@ def test_a_file_that_is_there_is_not_replaced_by_a_backup(thin: Backed) -> None:
     assert thin.backup.read_bytes() == before
 
 
+def test_a_backup_is_never_a_file_named_like_standard_output(thin: Backed) -> None:
+    refused = thin.evsd.ctl("header", "backup", thin.name, "-")
+    assert (refused.status, "name a file" in refused.err, Path("-").exists()) == (1, True, False)
+
+
 def test_a_header_that_is_damaged_is_not_backed_up(thin: Backed, tmp_path: Path) -> None:
     thin.destroy()
     second = tmp_path / "second"
