@@ -1,25 +1,33 @@
 r"""Every cryptographic primitive of the control plane; the data path's are in `nbd_plugin`.
 
-The envelope: a data key, or up to 4096 bytes of data, encrypted under one version of a CMK by
-AES-256-GCM on the token. Numbers are little-endian; n is the length of what is encrypted::
+The envelope: a data key, or up to 4096 bytes of data, encrypted under one version of a CMK on the
+token. Numbers are little-endian; n is the length of what is encrypted, p that rounded up to 16::
 
     offset  length  field
-    0       1       format: 0x02
+    0       1       format, which is the profile: 0x02, 0x03, 0x04
     1       1       purpose: 0x00 data key, 0x01 data, 0x02 import token
-    2       2       length of what follows up to the digest: n + 88
-    4       12      IV, random
-    16      n       AES-256-GCM ciphertext
-    16+n    16      AES-256-GCM tag
-    32+n    20      zeros
-    52+n    36      CMK id, ASCII
-    88+n    4       CMK version
-    92+n    32      SHA-256 of all bytes before: finds damage without asking the token; not a MAC
+    2       2       n + 88
+    4               what the profile makes of it, 48 bytes more than n or p
+    then    36      CMK id, ASCII
+            4       CMK version
+            32      SHA-256 of all bytes before: finds damage without asking the token; not a MAC
 
-    AAD = bytes 0..3 | bytes 52+n..91+n | SHA-256(canonical encryption context)
+    bound = bytes 0..3 | CMK id | CMK version | SHA-256(canonical encryption context)
 
-For a 512-bit data key that is 188 bytes, 376 hex digits, the published length. The CMK id and
-version, the purpose and the encryption context are thereby authenticated; the 20 zero bytes are
-checked to be zero, so no bit of an envelope can change unnoticed.
+    0x02  AES-256-GCM with an IV of ours            IV 12 | ciphertext n | tag 16 | zeros 20
+          AAD = bound
+    0x03  AES-256-CBC, then HMAC-SHA256             IV 16 | ciphertext p | MAC 32
+          MAC = HMAC(bound | IV | ciphertext), under a key of its own
+    0x04  AES-256-GCM with an IV of the token's     IV, zeros up to 16 | ciphertext n | tag 16 |
+          AAD = bound                               length of the IV 1 | zeros 15
+
+For a 512-bit data key that is 188 bytes, 376 hex digits, the published length. Profile, purpose,
+length, CMK id and version and the encryption context are thereby authenticated; zero bytes are
+checked to be zero, so no bit of an envelope can change unnoticed. `bound` is 76 bytes long whatever
+is in it, so no two (bound, IV, ciphertext) are spelled alike. What is encrypted with CBC is filled
+up with zeros, whose number the authenticated length tells; a MAC is compared before anything is
+decrypted. A key of imported material m is m itself with GCM; with CBC and HMAC its two keys are
+HKDF-SHA256(m), info "evsd imported material: encryption" and "...: authentication".
 
 Import: key material travels under RSA-2048 OAEP to a transport key made for one import. Its private
 half is in the import token, an envelope of purpose 0x02 under the service's own key, and nowhere
@@ -41,23 +49,28 @@ import string
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-FORMAT = 0x02
-IV_LENGTH = 12
+IV_LENGTH = 12  # of AES-GCM, where it is ours
+LONGEST_IV = 16
+TAG_LENGTH = 16
+BLOCK = 16
+MAC_LENGTH = 32
 MATERIAL_LENGTH = 32
 OAEP_HASHES: dict[str, hashes.HashAlgorithm] = {
     "RSAES_OAEP_SHA_256": hashes.SHA256(),
     "RSAES_OAEP_SHA_1": hashes.SHA1(),  # noqa: S303 - published; OAEP does not need it collision-free
 }
-TAG_LENGTH = 16
-OVERHEAD = 4 + IV_LENGTH + TAG_LENGTH + 20 + 36 + 4 + 32
+# Of an envelope: what stands before and behind the profile's part, and what that adds to the data.
+HEADER, TAIL, DIGEST, ADDED = 4, 40, 32, 48
+OVERHEAD = HEADER + ADDED + TAIL + DIGEST
 
 RELEASE_INFO = b"evsd key release v1:"
 ENCAPSULATED_LENGTH = 32
@@ -79,14 +92,102 @@ class EnvelopeError(ValueError):
     """Bytes that are no envelope of ours, or one that was changed."""
 
 
-class GcmKey(Protocol):
-    """A key on the token that does AES-256-GCM; ciphertexts end with the 16-byte tag."""
+class Profile(StrEnum):
+    """How a token encrypts; the best that it can is taken when a key is made."""
 
-    def encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
-        """Encrypt and authenticate."""
+    GCM = "aes-gcm"
+    GCM_HSM_IV = "aes-gcm-hsm-iv"  # for tokens that insist on making the IV
+    CBC_HMAC = "aes-cbc-hmac-sha256"
 
-    def decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+    @property
+    def words(self) -> str:
+        """It, as people write it."""
+        return {
+            Profile.GCM: "AES-GCM",
+            Profile.GCM_HSM_IV: "AES-GCM with the HSM's IV",
+            Profile.CBC_HMAC: "AES-CBC and HMAC-SHA256",
+        }[self]
+
+
+class WrappingKey(Protocol):
+    """A key on the token; `profile` says which of its methods it has."""
+
+    @property
+    def profile(self) -> Profile:
+        """How it encrypts now."""
+
+    def gcm_encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Encrypt and authenticate; the 16-byte tag is at the end."""
+
+    def gcm_encrypt_hsm_iv(self, aad: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+        """The same with an IV that the token makes, which is answered first."""
+
+    def gcm_decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         """Check and decrypt; raises `EnvelopeError` where the tag does not match."""
+
+    def cbc_encrypt(self, iv: bytes, plaintext: bytes) -> bytes:
+        """Encrypt whole blocks."""
+
+    def cbc_decrypt(self, iv: bytes, ciphertext: bytes) -> bytes:
+        """Decrypt whole blocks; checks nothing."""
+
+    def mac(self, data: bytes) -> bytes:
+        """HMAC-SHA256."""
+
+
+class _Gcm:
+    """0x02."""
+
+    format = 0x02
+
+    def seal(self, key: WrappingKey, bound: bytes, data: bytes) -> bytes:
+        iv = os.urandom(IV_LENGTH)
+        return iv + key.gcm_encrypt(iv, bound, data) + bytes(20)
+
+    def open(self, key: WrappingKey, bound: bytes, sealed: bytes, _length: int) -> bytes:
+        return key.gcm_decrypt(sealed[:IV_LENGTH], bound, _without_zeros(sealed, 20)[IV_LENGTH:])
+
+
+class _CbcHmac:
+    """0x03."""
+
+    format = 0x03
+
+    def seal(self, key: WrappingKey, bound: bytes, data: bytes) -> bytes:
+        iv = os.urandom(BLOCK)
+        sealed = iv + key.cbc_encrypt(iv, data + bytes(-len(data) % BLOCK))
+        return sealed + key.mac(bound + sealed)
+
+    def open(self, key: WrappingKey, bound: bytes, sealed: bytes, length: int) -> bytes:
+        sealed, mac = sealed[:-MAC_LENGTH], sealed[-MAC_LENGTH:]
+        if not hmac.compare_digest(key.mac(bound + sealed), mac):
+            raise EnvelopeError("key, encryption context or bytes are not the right ones")
+        return key.cbc_decrypt(sealed[:BLOCK], sealed[BLOCK:])[:length]
+
+
+class _GcmHsmIv:
+    """0x04."""
+
+    format = 0x04
+
+    def seal(self, key: WrappingKey, bound: bytes, data: bytes) -> bytes:
+        iv, ciphertext = key.gcm_encrypt_hsm_iv(bound, data)
+        return iv.ljust(LONGEST_IV, b"\0") + ciphertext + bytes([len(iv)]) + bytes(15)
+
+    def open(self, key: WrappingKey, bound: bytes, sealed: bytes, _length: int) -> bytes:
+        sealed = _without_zeros(sealed, 15)
+        length, ciphertext = sealed[-1], sealed[LONGEST_IV:-1]
+        if not IV_LENGTH <= length <= LONGEST_IV or any(sealed[length:LONGEST_IV]):
+            raise EnvelopeError("its IV is malformed")
+        return key.gcm_decrypt(sealed[:length], bound, ciphertext)
+
+
+_LAYOUTS: dict[Profile, _Gcm | _CbcHmac | _GcmHsmIv] = {
+    Profile.GCM: _Gcm(),
+    Profile.CBC_HMAC: _CbcHmac(),
+    Profile.GCM_HSM_IV: _GcmHsmIv(),
+}
+_PROFILES = {layout.format: profile for profile, layout in _LAYOUTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +195,13 @@ class Envelope:
     """A parsed envelope; nothing in it is trusted before `unwrap`."""
 
     header: bytes
-    iv: bytes
-    ciphertext: bytes
+    sealed: bytes
     tail: bytes
+
+    @property
+    def profile(self) -> Profile:
+        """How it is said to have been encrypted."""
+        return _PROFILES[self.header[0]]
 
     @property
     def key_id(self) -> str:
@@ -111,23 +216,22 @@ class Envelope:
     @property
     def length(self) -> int:
         """Length of the data key in bytes."""
-        return len(self.ciphertext) - TAG_LENGTH
+        return _length(self.header)
 
 
 def wrap(
-    key: GcmKey,
+    key: WrappingKey,
     key_id: str,
     version: int,
     data: bytes,
     context: Mapping[str, str] | str,
     purpose: Purpose = Purpose.DATA_KEY,
 ) -> bytes:
-    """Encrypt `data` under the CMK, bound to `context`."""
-    header = struct.pack("<BBH", FORMAT, purpose, len(data) + 88)
+    """Encrypt `data` under the CMK, bound to `context`, in the key's profile."""
+    layout = _LAYOUTS[key.profile]
+    header = struct.pack("<BBH", layout.format, purpose, len(data) + 88)
     tail = key_id.encode("ascii") + version.to_bytes(4, "little")
-    iv = os.urandom(IV_LENGTH)
-    ciphertext = key.encrypt(iv, _aad(header, tail, context), data)
-    body = header + iv + ciphertext + bytes(20) + tail
+    body = header + layout.seal(key, _bound(header, tail, context), data) + tail
     return body + hashlib.sha256(body).digest()
 
 
@@ -135,24 +239,45 @@ def parse(blob: bytes, purpose: Purpose = Purpose.DATA_KEY) -> Envelope:
     """Take an envelope apart; raises `EnvelopeError` for anything that is not one."""
     if len(blob) <= OVERHEAD:
         raise EnvelopeError("it is too short")
-    fmt, found, length = struct.unpack_from("<BBH", blob)
-    if (fmt, found) != (FORMAT, purpose) or length + 36 != len(blob):
+    if blob[0] not in _PROFILES or blob[1] != purpose or _whole(blob[:HEADER]) != len(blob):
         raise EnvelopeError("it has no envelope's beginning or length")
-    body, digest = blob[:-32], blob[-32:]
+    body, digest = blob[:-DIGEST], blob[-DIGEST:]
     if not hmac.compare_digest(hashlib.sha256(body).digest(), digest):
         raise EnvelopeError("its digest does not match, it was damaged")
-    if any(body[-60:-40]) or not body[-40:-4].isascii():
+    if not body[-TAIL:-4].isascii():
         raise EnvelopeError("its key id is malformed")
-    return Envelope(body[:4], body[4:16], body[16:-60], body[-40:])
+    return Envelope(body[:HEADER], body[HEADER:-TAIL], body[-TAIL:])
 
 
-def unwrap(key: GcmKey, envelope: Envelope, context: Mapping[str, str] | str) -> bytes:
+def unwrap(key: WrappingKey, envelope: Envelope, context: Mapping[str, str] | str) -> bytes:
     """What is in it; raises `EnvelopeError` where key, context or bytes are not the right ones."""
-    aad = _aad(envelope.header, envelope.tail, context)
-    return key.decrypt(envelope.iv, aad, envelope.ciphertext)
+    # The key decides, not the envelope: an AES key does either GCM or CBC for its whole life.
+    if (envelope.profile is Profile.CBC_HMAC) != (key.profile is Profile.CBC_HMAC):
+        raise EnvelopeError("it is of another profile than its key")
+    bound = _bound(envelope.header, envelope.tail, context)
+    layout = _LAYOUTS[envelope.profile]
+    return layout.open(key, bound, envelope.sealed, envelope.length)
 
 
-def _aad(header: bytes, tail: bytes, context: Mapping[str, str] | str) -> bytes:
+def _length(header: bytes) -> int:
+    return int.from_bytes(header[2:], "little") - 88
+
+
+def _whole(header: bytes) -> int:
+    """How long an envelope is that begins so."""
+    length = _length(header)
+    if _PROFILES[header[0]] is Profile.CBC_HMAC:
+        length += -length % BLOCK
+    return length + OVERHEAD
+
+
+def _without_zeros(sealed: bytes, count: int) -> bytes:
+    if any(sealed[-count:]):
+        raise EnvelopeError("what must be zero in it is not")
+    return sealed[:-count]
+
+
+def _bound(header: bytes, tail: bytes, context: Mapping[str, str] | str) -> bytes:
     return header + tail + hashlib.sha256(_canonical(context)).digest()
 
 
@@ -225,6 +350,15 @@ def open_material(private_key: bytes, algorithm: str, material: bytes) -> bytes:
 def material_digest(key_id: str, material: bytes) -> str:
     """What is kept of imported material, to tell whether it is the same another time."""
     return hashlib.sha256(b"evsd imported material:" + key_id.encode() + material).hexdigest()
+
+
+def material_keys(material: bytes) -> tuple[bytes, bytes]:
+    """The keys for AES-CBC and for HMAC that imported material stands for."""
+    cipher, mac = (
+        HKDF(hashes.SHA256(), 32, None, b"evsd imported material: " + use).derive(material)
+        for use in (b"encryption", b"authentication")
+    )
+    return cipher, mac
 
 
 def new_data_key(bits: int) -> bytes:

@@ -24,7 +24,7 @@ from evsd.errors import (
 )
 from evsd.kms import crypto
 from evsd.kms.call import Call, Result, operation
-from evsd.kms.crypto import Purpose
+from evsd.kms.crypto import Profile, Purpose
 from evsd.kms.keystore import KeyStore, destroy_objects, key_label
 from evsd.kms.lifecycle import EXTERNAL
 from evsd.kms.servicekey import SERVICE_KEY_ID, service_key
@@ -73,13 +73,13 @@ class KeyImport:
             if expires is not None and expires <= time.time():
                 raise MaterialExpiryPast(value=expires)
             clear = self._open(cmk, token, bytes.fromhex(material))
-            version = _version(session, cmk, crypto.material_digest(cmk.id, clear))
+            version = self._version(session, cmk, crypto.material_digest(cmk.id, clear))
             version.expires_at = None if expires is None else _moment(expires)
             version.gone_at, cmk.import_token_sha256 = None, None
             advance(session, cmk, KEY_STATES, KeyEvent.IMPORT)
             label = key_label(cmk.id, version.version)
             self._keys.token.destroy(label)  # what an interrupted import left
-            self._keys.token.import_key(label, clear)
+            self._keys.token.import_key(label, clear, Profile(version.profile))
         return {}
 
     @operation
@@ -91,6 +91,25 @@ class KeyImport:
                 raise MaterialNotDeletable(name=cmk.alias, state=KeyState(cmk.status).word)
         destroy_objects(self._keys, cmk.id)  # if that fails now, `upkeep` does it
         return {}
+
+    def _version(self, session: Session, cmk: Cmk, digest: str) -> KeyVersion:
+        """The one version of an external key; raises `MaterialDiffers`.
+
+        Material that comes back gets the profile it had, or nothing could be read again.
+        """
+        version = session.get(KeyVersion, (cmk.id, 1))
+        if version is None:
+            version = KeyVersion(
+                key_id=cmk.id,
+                version=1,
+                profile=self._keys.token.ability.profile,
+                created_at=utcnow(),
+                material_sha256=digest,
+            )
+            session.add(version)
+        elif version.material_sha256 != digest:
+            raise MaterialDiffers(name=cmk.alias)
+        return version
 
     def _seal(self, key_id: str, algorithm: str, expires: int, private: bytes) -> bytes:
         content = {"algorithm": algorithm, "expires": expires, "private_key": private.hex()}
@@ -139,14 +158,3 @@ def _moment(seconds: int) -> datetime:
 def _require_external(cmk: Cmk) -> None:
     if cmk.origin != EXTERNAL:
         raise NotExternal(name=cmk.alias)
-
-
-def _version(session: Session, cmk: Cmk, digest: str) -> KeyVersion:
-    """The one version of an external key; raises `MaterialDiffers`."""
-    version = session.get(KeyVersion, (cmk.id, 1))
-    if version is None:
-        version = KeyVersion(key_id=cmk.id, version=1, created_at=utcnow(), material_sha256=digest)
-        session.add(version)
-    elif version.material_sha256 != digest:
-        raise MaterialDiffers(name=cmk.alias)
-    return version

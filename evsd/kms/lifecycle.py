@@ -143,8 +143,10 @@ class KeyLife:
             origin=origin,
             created_at=now,
         )
+        first = None
         if origin == KMS:
-            self._keys.token.generate(key_label(cmk.id, 1))
+            made = self._keys.token.generate(key_label(cmk.id, 1))
+            first = KeyVersion(key_id=cmk.id, version=1, profile=made.profile, created_at=now)
         try:
             with (
                 self._keys.database.transaction() as session,
@@ -156,10 +158,10 @@ class KeyLife:
                     session.flush()
                 except IntegrityError as error:
                     raise AliasExists(alias=alias) from error
-                if origin == KMS:
-                    session.add(KeyVersion(key_id=cmk.id, version=1, created_at=now))
+                if first is not None:
+                    session.add(first)
         except Exception:
-            if origin == KMS:
+            if first is not None:
                 self._keys.token.destroy(key_label(cmk.id, 1))
             raise
         return cmk

@@ -45,12 +45,12 @@ class KeyRecovery:
                 self._keys.unwrap(use, cmk, wrapped, context)
                 session.add(cmk)
                 session.flush()
-                _add_versions(session, cmk, first=1)
+                self._add_versions(session, cmk, first=1)
             elif cmk.project_id != call.project_id:
                 raise KeyNotFound(key_id=key_id)
             elif cmk.status in (KeyState.ENABLED, KeyState.DISABLED):
                 known, cmk.version = cmk.version, self._newest_version(key_id)
-                _add_versions(session, cmk, first=known + 1)
+                self._add_versions(session, cmk, first=known + 1)
             if cmk.status == KeyState.ENABLED:
                 self._keys.unwrap(use, cmk, wrapped, context)
         return {"key_state": cmk.status}
@@ -64,10 +64,13 @@ class KeyRecovery:
             raise KeyNotFound(key_id=key_id)
         return newest
 
-
-def _add_versions(session: Session, cmk: Cmk, *, first: int) -> None:
-    for version in range(first, cmk.version + 1):
-        session.add(KeyVersion(key_id=cmk.id, version=version, created_at=utcnow()))
+    def _add_versions(self, session: Session, cmk: Cmk, *, first: int) -> None:
+        for number in range(first, cmk.version + 1):
+            profile = self._keys.token_key(cmk.id, number).profile
+            version = KeyVersion(
+                key_id=cmk.id, version=number, profile=profile, created_at=utcnow()
+            )
+            session.add(version)
 
 
 def _record(call: Call, key_id: str) -> Cmk:

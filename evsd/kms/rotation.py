@@ -83,9 +83,13 @@ class Rotation:
         from a backup: then it is in use, and what it encrypted can be read again.
         """
         check_usable(cmk)
-        self._keys.token.settle(key_label(cmk.id, cmk.version + 1))
+        made = self._keys.token.settle(key_label(cmk.id, cmk.version + 1))
         cmk.version, cmk.rotation_from = cmk.version + 1, utcnow()
-        session.add(KeyVersion(key_id=cmk.id, version=cmk.version, created_at=utcnow()))
+        session.add(
+            KeyVersion(
+                key_id=cmk.id, version=cmk.version, profile=made.profile, created_at=utcnow()
+            )
+        )
 
 
 def _require_rotatable(cmk: Cmk) -> None:

@@ -1,4 +1,4 @@
-"""The PKCS#11 token: CMKs as non-extractable AES keys, AES-GCM under them.
+"""The PKCS#11 token: CMKs as non-extractable keys, found by label, and used in their profile.
 
 All calls come from one thread of one process. python-pkcs11 0.10 initialises the module as
 single-threaded yet releases the GIL: two threads crashed it in 6 of 6 runs and broke SoftHSM's
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
-from pkcs11.mechanisms import GCMParams
 
 from evsd.durable import sync_changed
 from evsd.errors import KmsUnavailable
-from evsd.kms.crypto import IV_LENGTH, TAG_LENGTH, EnvelopeError
+from evsd.kms import mechanisms
+from evsd.kms.crypto import EnvelopeError, Profile
+from evsd.kms.mechanisms import Ability, KeyObjects, Lacking, cipher_label, in_words, mac_label
 from evsd.resource import Resource
 
 # Found on the token exactly when the token is the right one and whole: only then may a missing
@@ -65,7 +66,8 @@ class Token(Resource):
         self._settings, self._check = settings, check
         self._library: Any = None
         self._opened: Any = None
-        self._handles: dict[str, Any] = {}
+        self._ability: Ability | None = None
+        self._handles: dict[str, Any] = {}  # of objects
         self._opening = False
         self._failed: tuple[float, KmsUnavailable] | None = None  # the last opening: when and why
 
@@ -86,61 +88,58 @@ class Token(Resource):
         """Whether there is a session; it may have ended without our knowing."""
         return self._opened is not None
 
+    @property
+    def ability(self) -> Ability:
+        """What new keys are made for: the best that the token can do."""
+        self.open()
+        assert self._ability is not None  # noqa: S101 - found out when it was opened
+        return self._ability
+
     def probe(self) -> None:
         """Find out whether keys can be used now; a token that has come back is opened."""
-        self.key(SENTINEL).encrypt(bytes(IV_LENGTH), b"probe", b"")
+        self.key(SENTINEL).secret()
 
     def generate(self, label: str) -> TokenKey:
-        """Make an AES-256 key that can't leave the token; returns when it is there to stay.
+        """Make a key that can't leave the token; returns when it is there to stay.
 
         SoftHSM 2.6.1 only calls fflush: without a sync of our own a power cut would leave the
         record of a key whose object is gone, and every volume under it lost.
         """
-        started = _before_now()
+        started, profile = _before_now(), self.ability.profile
         # Not tried twice: of two objects with one label neither could be found any more.
         with self._session_for("can't generate a key") as session:
-            self._handles[label] = session.generate_key(
-                KeyType.AES,
-                256,
-                label=label,
-                store=True,
-                capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
-                template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
-            )
+            self._keep(label, mechanisms.generate(session, label, profile, store=True))
         self._sync(started)
         return TokenKey(self, label)
 
-    def import_key(self, label: str, material: bytes) -> TokenKey:
-        """Put an AES-256 key on the token, from which it can't be read again; there to stay."""
+    def import_key(self, label: str, material: bytes, profile: Profile) -> TokenKey:
+        """Put a key on the token, from which it can't be read again; there to stay."""
         started = _before_now()
-        template = {
-            Attribute.CLASS: ObjectClass.SECRET_KEY,
-            Attribute.KEY_TYPE: KeyType.AES,
-            Attribute.VALUE: material,
-            Attribute.LABEL: label,
-            Attribute.TOKEN: True,
-            Attribute.PRIVATE: True,
-            Attribute.SENSITIVE: True,
-            Attribute.EXTRACTABLE: False,
-            Attribute.ENCRYPT: True,
-            Attribute.DECRYPT: True,
-        }
         with self._session_for("can't import a key") as session:
-            self._handles[label] = session.create_object(template)
+            made = mechanisms.create(session, label, profile, material, store=True)
+            self._keep(label, made)
         self._sync(started)
         return TokenKey(self, label)
 
     def destroy(self, label: str) -> None:
-        """Destroy a key for good; one that isn't there is destroyed already."""
-        started = _before_now()
-        try:
-            handle = self._find(label)
-        except NoSuchKey:
-            return
-        with self._session_for(f"can't destroy key {label}"):
-            handle.destroy()
-        self._handles.pop(label, None)
-        self._sync(started)
+        """Destroy a key for good; one that isn't there is destroyed already.
+
+        Its AES object first: a half of a key that a crash leaves is the other half, and no key.
+        """
+        started, found = _before_now(), False
+        for name in (label, cipher_label(label, Profile.CBC_HMAC), mac_label(label)):
+            try:
+                handle = self._object(name)
+            except NoSuchKey:
+                continue
+            with self._session_for(f"can't destroy key {label}"):
+                handle.destroy()
+            self._handles.pop(name, None)
+            found = True
+            if name == label:  # it has one object
+                break
+        if found:
+            self._sync(started)
 
     def random(self, bits: int) -> bytes:
         """Random bytes of the token's own generator."""
@@ -149,18 +148,19 @@ class Token(Resource):
 
     def ensure(self, label: str) -> TokenKey:
         """The key `label`, made now if the token doesn't have it."""
-        try:
-            self._find(label)
-        except NoSuchKey:
-            return self.generate(label)
-        return TokenKey(self, label)
+        return TokenKey(self, label) if self.has(label) else self._make_whole(label)
 
     def settle(self, label: str) -> TokenKey:
         """The key `label`, made or found, and surely on disk."""
         if not self.has(label):
-            return self.generate(label)
+            return self._make_whole(label)
         self._sync(0)
         return TokenKey(self, label)
+
+    def _make_whole(self, label: str) -> TokenKey:
+        if self.ability.profile is Profile.CBC_HMAC:
+            self.destroy(label)  # the half that a crash left
+        return self.generate(label)
 
     def key(self, label: str) -> TokenKey:
         """The key `label`, which must be there."""
@@ -179,11 +179,11 @@ class Token(Resource):
         return True
 
     def secret(self, label: str) -> bytes:
-        """32 bytes that this token alone can give: zeros encrypted under a key for this alone."""
-        return self.ensure(label).encrypt(bytes(IV_LENGTH), b"evsd secret", bytes(32))[:32]
+        """32 bytes that this token alone can give, by a key for this alone."""
+        return self.ensure(label).secret()
 
-    def use(self, label: str, work: Callable[[Any], T]) -> T:
-        """Do `work` with the handle of a key: again on a new session if the old one has ended."""
+    def use(self, label: str, work: Callable[[KeyObjects], T]) -> T:
+        """Do `work` with the objects of a key: again on a new session if the old one has ended."""
         try:
             return self._use_once(label, work)
         except KmsUnavailable:
@@ -192,7 +192,7 @@ class Token(Resource):
                 raise
         return self._use_once(label, work)
 
-    def _use_once(self, label: str, work: Callable[[Any], T]) -> T:
+    def _use_once(self, label: str, work: Callable[[KeyObjects], T]) -> T:
         try:
             with self._session_for(f"can't use key {label}"):
                 return work(self._find(label))
@@ -219,7 +219,7 @@ class Token(Resource):
             yield session
         except NoSuchKey:
             raise
-        except PKCS11Error as error:
+        except (PKCS11Error, Lacking) as error:
             self._lose()
             raise _unavailable(what, error) from error
 
@@ -236,7 +236,7 @@ class Token(Resource):
             raise KmsUnavailable(reason=f"{self._settings.name} has gone away")
         self._opening = True
         try:
-            self._opened = self._log_in()
+            self._opened, self._ability = self._log_in()
             if self._settings.files is not None:
                 self._read_all_handles()
             if self._check is not None:
@@ -249,7 +249,7 @@ class Token(Resource):
             self._opening = False
         self._failed = None
 
-    def _log_in(self) -> Any:
+    def _log_in(self) -> tuple[Any, Ability]:
         settings = self._settings
         try:
             pin = settings.pin_file.read_text().strip()
@@ -257,9 +257,19 @@ class Token(Resource):
                 self._library = pkcs11.lib(str(settings.module))
             else:  # SoftHSM, and others, see a token that was away only then
                 self._library.reinitialize()
-            return find_token(self._library, settings).open(rw=True, user_pin=pin)
+            token = find_token(self._library, settings)
+            session = token.open(rw=True, user_pin=pin)
+            return session, mechanisms.best_ability(token)
         except (PKCS11Error, OSError) as error:
             raise _unavailable(f"can't open {settings.name}", error) from error
+        except Lacking as error:
+            raise KmsUnavailable(
+                reason=f"{settings.name} can encrypt in no way that evsd knows, see "
+                f"evsctl hsm check: {error}"
+            ) from error
+
+    def _looking_for(self, label: str) -> contextlib.AbstractContextManager[Any]:
+        return self._session_for(f"can't look for key {label}")
 
     def _read_all_handles(self) -> None:
         # SoftHSM's look-up is linear, 120 ms at 10,000 keys, as long as two hundred reads of one's
@@ -269,60 +279,110 @@ class Token(Resource):
             for handle in session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}):
                 self._handles[handle.label] = handle
 
-    def _find(self, label: str) -> Any:
-        session = self._session
-        if label not in self._handles:
-            with self._session_for(f"can't look for key {label}"):
-                try:
-                    self._handles[label] = _look_up(session, label)
-                except NoSuchKey:
-                    if self._check is not None and label != SENTINEL:
-                        self._require_sentinel(session)
-                    raise
-        return self._handles[label]
+    def _keep(self, label: str, made: KeyObjects) -> None:
+        if made.mac is None:
+            self._handles[label] = made.cipher
+        else:
+            self._handles[cipher_label(label, Profile.CBC_HMAC)] = made.cipher
+            self._handles[mac_label(label)] = made.mac
 
-    def _require_sentinel(self, session: Any) -> None:
+    def _find(self, label: str) -> KeyObjects:
+        """The objects of a key; raises `NoSuchKey` only if the token has its sentinel."""
+        session, by_cbc = self._session, cipher_label(label, Profile.CBC_HMAC)
+        for name in (label, by_cbc):
+            if name not in self._handles:
+                with contextlib.suppress(NoSuchKey), self._looking_for(label):
+                    self._handles[name] = _look_up(session, name)
+            if name in self._handles:
+                break
+        else:
+            if self._check is not None and label != SENTINEL:
+                self._require_sentinel()
+            raise NoSuchKey(label)
+        cipher = self._handles[name]
+        return KeyObjects(cipher, self._object(mac_label(label)) if name == by_cbc else None)
+
+    def _object(self, name: str) -> Any:
+        session = self._session
+        if name not in self._handles:
+            with self._looking_for(name):
+                self._handles[name] = _look_up(session, name)
+        return self._handles[name]
+
+    def _require_sentinel(self) -> None:
         """A key is missing: is it, or has the token gone away?"""
         try:
-            _look_up(session, SENTINEL)
+            self._find(SENTINEL)
         except NoSuchKey as error:
             self._lose()
             raise _unavailable(f"{self._settings.name} has gone away", error) from error
 
 
 class TokenKey:
-    """A key on the token that does AES-256-GCM (`crypto.GcmKey`)."""
+    """A key on the token (`crypto.WrappingKey`)."""
 
     def __init__(self, token: Token, label: str) -> None:
         self._token, self._label = token, label
 
-    def encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
-        """Encrypt; the 16-byte tag follows the ciphertext."""
-        parameters = _gcm(iv, aad)
-        return self._token.use(self._label, lambda handle: _encrypt(handle, parameters, plaintext))
+    @property
+    def profile(self) -> Profile:
+        """How it encrypts: as it was made for, and with whose IV as the token wants it now."""
+        return self._token.use(self._label, self._profile_of)
 
-    def decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+    def gcm_encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Encrypt; the 16-byte tag follows the ciphertext."""
+        return self._token.use(
+            self._label, lambda key: mechanisms.gcm_encrypt(key, iv, aad, plaintext)
+        )
+
+    def gcm_encrypt_hsm_iv(self, aad: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+        """Encrypt with an IV that the token makes and that comes first."""
+        room = self._token.ability.room
+        return self._token.use(
+            self._label, lambda key: mechanisms.gcm_encrypt_hsm_iv(key, room, aad, plaintext)
+        )
+
+    def gcm_decrypt(self, iv: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         """Check the tag and decrypt.
 
         SoftHSM 2.6.1 answers GeneralError to a wrong tag and to its own trouble alike, so a
         failure is only blamed on the bytes once the token has shown that it still works.
         """
-        parameters = _gcm(iv, aad)
 
-        def work(handle: Any) -> bytes:
+        def work(key: KeyObjects) -> bytes:
             try:
-                return bytes(
-                    handle.decrypt(
-                        ciphertext, mechanism=Mechanism.AES_GCM, mechanism_param=parameters
-                    )
-                )
+                return mechanisms.gcm_decrypt(key, iv, aad, ciphertext)
             except PKCS11Error as error:
-                _encrypt(handle, _gcm(bytes(IV_LENGTH), b"probe"), b"")
+                mechanisms.secret(key, self._profile_of(key))
                 raise EnvelopeError(
                     "key, encryption context or bytes are not the right ones"
                 ) from error
 
         return self._token.use(self._label, work)
+
+    def cbc_encrypt(self, iv: bytes, plaintext: bytes) -> bytes:
+        """Encrypt whole blocks."""
+        return self._token.use(self._label, lambda key: mechanisms.cbc_encrypt(key, iv, plaintext))
+
+    def cbc_decrypt(self, iv: bytes, ciphertext: bytes) -> bytes:
+        """Decrypt whole blocks, whose MAC was right: where that fails, the token is in trouble."""
+        return self._token.use(self._label, lambda key: mechanisms.cbc_decrypt(key, iv, ciphertext))
+
+    def mac(self, data: bytes) -> bytes:
+        """HMAC-SHA256."""
+        return self._token.use(self._label, lambda key: mechanisms.hmac_sha256(key, data))
+
+    def secret(self) -> bytes:
+        """32 bytes that this key alone gives."""
+        return self._token.use(
+            self._label, lambda key: mechanisms.secret(key, self._profile_of(key))
+        )
+
+    def _profile_of(self, key: KeyObjects) -> Profile:
+        if key.mac is not None:
+            return Profile.CBC_HMAC
+        profile = self._token.ability.profile
+        return profile if profile is Profile.GCM_HSM_IV else Profile.GCM
 
 
 def find_token(library: Any, settings: TokenSettings) -> Any:
@@ -339,17 +399,6 @@ def _look_up(session: Any, label: str) -> Any:
     return session.get_key(object_class=ObjectClass.SECRET_KEY, label=label)
 
 
-def _encrypt(handle: Any, parameters: GCMParams, plaintext: bytes) -> bytes:
-    return bytes(handle.encrypt(plaintext, mechanism=Mechanism.AES_GCM, mechanism_param=parameters))
-
-
-def _gcm(iv: bytes, aad: bytes) -> GCMParams:
-    # The module takes what it is given, an empty IV too.
-    if len(iv) != IV_LENGTH:
-        raise EnvelopeError("its IV has the wrong length")
-    return GCMParams(iv, aad, TAG_LENGTH * 8)
-
-
 def _before_now() -> int:
     """A moment surely before any file written from now on.
 
@@ -359,4 +408,4 @@ def _before_now() -> int:
 
 
 def _unavailable(what: str, error: Exception) -> KmsUnavailable:
-    return KmsUnavailable(reason=f"{what}: {type(error).__name__} {error}".rstrip())
+    return KmsUnavailable(reason=f"{what}: {in_words(error)}")

@@ -173,11 +173,12 @@ class Cmk(Base):
 
 
 class KeyVersion(Base):
-    """One version of a CMK: one object on the token, until it is gone."""
+    """One version of a CMK: one or two objects on the token, until they are gone."""
 
     __tablename__ = "key_versions"
     key_id: Mapped[str] = mapped_column(ForeignKey("keys.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
+    profile: Mapped[str] = mapped_column(String(24), default="aes-gcm", server_default="aes-gcm")
     created_at: Mapped[datetime]
     material_sha256: Mapped[str | None] = mapped_column(String(64))  # of imported material
     expires_at: Mapped[datetime | None]
