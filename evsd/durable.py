@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def sync_changed(directory: Path, since_ns: int) -> None:
     one stat each only.
     """
     for path in [directory, *directory.rglob("*")]:
-        status = path.stat()
-        if max(status.st_mtime_ns, status.st_ctime_ns) >= since_ns:
-            sync(path)
+        with contextlib.suppress(FileNotFoundError):  # others may work there
+            status = path.stat()
+            if max(status.st_mtime_ns, status.st_ctime_ns) >= since_ns:
+                sync(path)

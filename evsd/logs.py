@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 
-def configure_logging() -> None:
-    """Set up structlog, and route the standard library's loggers (uvicorn, alembic) through it."""
+def configure_logging(stream: TextIO | None = None) -> None:
+    """Set up structlog, and route the standard library's loggers (uvicorn, alembic) through it.
+
+    All go to `stream`, by default to standard error.
+    """
+    stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -17,16 +22,16 @@ def configure_logging() -> None:
     ]
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
-        if sys.stderr.isatty()
+        if stream.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *renderer],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -25,12 +25,14 @@ from evsd.audit.log import SEGMENT_BYTES
 from evsd.errors import KmsUnavailable, PublishedError, from_wire
 from evsd.kms.call import Call
 from evsd.kms.channel import LoopChannel, spell
+from evsd.kms.module_output import ModuleOutput
 from evsd.resource import Resource
 
 START_TIMEOUT_S = 60
 # A token operation takes milliseconds, at a slow HSM tenths of a second.
 CALL_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 10
+LAST_WORDS_TIMEOUT_S = 1
 PROBE_INTERVAL_S = 2
 # evsd itself starts whether there is an HSM or not; calls wait as long for a process that starts:
 # on a machine that is busy with other things that takes seconds.
@@ -38,6 +40,8 @@ START_WAIT_S = 15
 # Between the deaths of a process that doesn't live long, and its next start.
 PAUSES_S = (0, 1, 2, 5, 10)
 LONG_LIFE_S = 60
+
+LOG_FD = 2  # evsd's log, which evsd-keys writes to as well, but no module
 
 PROBE = Call("evsd", "", "", "evsd", "probe")
 
@@ -192,17 +196,27 @@ class _Running:
         ours, theirs = socket.socketpair()
         of_loop, other_end = socket.socketpair()
         pin_fds = [paths.hsm.pin_fd] if paths.hsm and paths.hsm.pin_fd is not None else []
-        with theirs, other_end, contextlib.ExitStack() as undo:
+        self._output = ModuleOutput(str(paths.hsm.module) if paths.hsm else "of the embedded token")
+        with (
+            theirs,
+            other_end,
+            os.fdopen(os.dup(LOG_FD), "wb") as its_log,
+            contextlib.ExitStack() as undo,
+        ):
             undo.callback(ours.close)
             undo.callback(of_loop.close)
-            fds = (theirs.fileno(), other_end.fileno())
+            undo.callback(self._output.discard)
+            fds = (theirs.fileno(), other_end.fileno(), its_log.fileno())
             self._process = subprocess.Popen(  # noqa: S603
                 _command(paths, *fds),
                 env=_environment(paths.hsm.environment if paths.hsm else {}),
                 pass_fds=[*fds, *pin_fds],
                 stdin=subprocess.DEVNULL,
+                stdout=self._output.writing,
+                stderr=self._output.writing,
             )
             undo.pop_all()
+        self._output.start()
         self.channel = LoopChannel(of_loop)
         self._socket = ours
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -286,6 +300,7 @@ class _Running:
             self._process.kill()
             return self._process.wait()
         finally:
+            self._output.wait(LAST_WORDS_TIMEOUT_S)
             self._socket.close()
             self.channel.close()
 
@@ -297,10 +312,11 @@ def _result(answer: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _command(paths: KeyProcessPaths, control_fd: int, loop_fd: int) -> list[str]:
+def _command(paths: KeyProcessPaths, control_fd: int, loop_fd: int, log_fd: int) -> list[str]:
     options: dict[str, object] = {
         "--control-fd": control_fd,
         "--loop-fd": loop_fd,
+        "--log-fd": log_fd,
         "--database": paths.database_url,
         "--token-dir": paths.token_dir,
         "--audit-log": paths.audit_log,

@@ -4,7 +4,9 @@ evsd starts it with an end of each of two socket pairs, one for its threads and 
 loop: JSON lines ``{"id", "operation", "call", "params"}``, answered ``{"id", "result"}`` or
 ``{"id", "error"}``. When the first, the control channel, closes, evsd is gone and this process
 ends: it never outlives its parent.
-Servers of volumes reach it on the release socket (`release`). It has no network.
+Servers of volumes reach it on the release socket (`release`). It has no network. It logs to evsd's
+log by a descriptor of its own: standard output and error are the PKCS#11 module's
+(`module_output`).
 
 All work is done on the event loop's own thread, because the token may be used from one thread
 only (`token`); a request takes microseconds to a few milliseconds. Another waits for the disk the
@@ -74,7 +76,8 @@ class _Parts:
 def main() -> None:
     """Entry point: ``python -m evsd.kms.process``, started by evsd alone."""
     options = _options()
-    configure_logging()
+    # Not on standard error: what a module writes there is no line of the log.
+    configure_logging(os.fdopen(options.log_fd, "w", buffering=1))
     harden("evsd-keys")
     try:
         lock_memory()
@@ -170,6 +173,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="evsd-keys")
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--loop-fd", type=int, required=True)
+    parser.add_argument("--log-fd", type=int, required=True)
     parser.add_argument("--database", required=True)
     parser.add_argument("--token-dir", type=Path, required=True)  # of the embedded token
     parser.add_argument("--module", type=Path)

@@ -21,11 +21,12 @@ import pkcs11
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 
-from evsd.durable import sync_changed
+from evsd.durable import sync, sync_changed
 from evsd.errors import KmsUnavailable
 from evsd.kms import mechanisms
 from evsd.kms.crypto import EnvelopeError, Profile
 from evsd.kms.mechanisms import Ability, KeyObjects, Lacking, cipher_label, in_words, mac_label
+from evsd.kms.tokenfiles import files_of
 from evsd.resource import Resource
 
 # Found on the token exactly when the token is the right one and whole: only then may a missing
@@ -44,7 +45,7 @@ class TokenSettings:
     module: Path
     label: str | None
     pin_file: Path
-    files: Path | None = None  # of a token that keeps its objects in files and doesn't sync them
+    files: Path | None = None  # of the embedded one, which are synced here; see `tokenfiles`
     slot: int | None = None
 
     @property
@@ -67,6 +68,7 @@ class Token(Resource):
         self._library: Any = None
         self._opened: Any = None
         self._ability: Ability | None = None
+        self._files = settings.files
         self._handles: dict[str, Any] = {}  # of objects
         self._opening = False
         self._failed: tuple[float, KmsUnavailable] | None = None  # the last opening: when and why
@@ -200,8 +202,12 @@ class Token(Resource):
             raise _unavailable(f"the token has no key {label}", error) from error
 
     def _sync(self, started: int) -> None:
-        if self._settings.files is not None:
-            sync_changed(self._settings.files, started)
+        if self._files is None:
+            return
+        try:
+            sync_changed(self._files, started)
+        except OSError as error:
+            raise _unavailable("can't make sure that a key is there to stay", error) from error
 
     # --- the session ---------------------------------------------------------------------------
 
@@ -236,8 +242,8 @@ class Token(Resource):
             raise KmsUnavailable(reason=f"{self._settings.name} has gone away")
         self._opening = True
         try:
-            self._opened, self._ability = self._log_in()
-            if self._settings.files is not None:
+            self._log_in()
+            if self._files is not None:
                 self._read_all_handles()
             if self._check is not None:
                 self._check(self)
@@ -249,7 +255,7 @@ class Token(Resource):
             self._opening = False
         self._failed = None
 
-    def _log_in(self) -> tuple[Any, Ability]:
+    def _log_in(self) -> None:
         settings = self._settings
         try:
             pin = settings.pin_file.read_text().strip()
@@ -258,8 +264,10 @@ class Token(Resource):
             else:  # SoftHSM, and others, see a token that was away only then
                 self._library.reinitialize()
             token = find_token(self._library, settings)
-            session = token.open(rw=True, user_pin=pin)
-            return session, mechanisms.best_ability(token)
+            if settings.files is None:
+                self._find_files(token)
+            self._opened = token.open(rw=True, user_pin=pin)
+            self._ability = mechanisms.best_ability(token)
         except (PKCS11Error, OSError) as error:
             raise _unavailable(f"can't open {settings.name}", error) from error
         except Lacking as error:
@@ -267,6 +275,13 @@ class Token(Resource):
                 reason=f"{settings.name} can encrypt in no way that evsd knows, see "
                 f"evsctl hsm check: {error}"
             ) from error
+
+    def _find_files(self, token: Any) -> None:
+        known, self._files = self._files, files_of(token)
+        if self._files is not None and known is None:
+            # Whoever made the token, or keys on it, may not have.
+            sync_changed(self._files, 0)
+            sync(self._files.parent)
 
     def _looking_for(self, label: str) -> contextlib.AbstractContextManager[Any]:
         return self._session_for(f"can't look for key {label}")
