@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pwd
 import resource
 import struct
 from dataclasses import dataclass
@@ -95,9 +96,12 @@ def lock_memory() -> None:
 
 
 def drop_to(uid: int, gid: int) -> None:
-    """Become this user for good, without groups and capabilities."""
+    """Become this user for good, without capabilities.
+
+    In its own groups: access to a token's files and daemon is given to a group.
+    """
     if os.getuid() == 0 and uid != 0:
-        os.setgroups([])
+        os.setgroups(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     drop_capabilities()

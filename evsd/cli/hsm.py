@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from evsd.cli.errors import UsageProblem
 from evsd.cli.output import Session, output_option, pass_session, table
 
 STEP_TIMEOUT_S = 30
+LAST_WORDS_BYTES = 500
 Object = dict[str, Any]
 
 
@@ -49,18 +52,21 @@ def check(
     slot: int | None,
     pin_file: IO[str] | None,
 ) -> None:
-    """Try everything that evsd needs of a PKCS#11 module.
+    """Try everything that evsd needs of a PKCS#11 module, and name the way it would encrypt.
 
     Works here, without evsd. Keys are made and used in one session; nothing is left on the token.
+    Run it as the user that evsd becomes: what a token lets root do it may not let others.
 
     Exit status: 0 evsd can use it, 1 it lacks something that evsd needs.
     """
     if (token_label is None) == (slot is None):
         raise UsageProblem("give one of --token-label and --slot")
     token = [f"--token-label={token_label}"] if slot is None else [f"--slot={slot}"]
-    tried = list(_try([f"--module={module}", *token], _pin(pin_file)))
+    steps = list(_try([f"--module={module}", *token], _pin(pin_file)))
+    tried = [step for step in steps if "what" in step]
     usable = not any(step["needed"] and step["trouble"] for step in tried)
-    answer = {"module": str(module), "usable": usable, "checks": tried}
+    found = next((step for step in steps if "profile" in step), {"profile": None, "way": None})
+    answer = {"module": str(module), "usable": usable, **found, "checks": tried}
     session.show(answer, lambda: _verdict(answer))
     if not usable:
         sys.exit(1)
@@ -78,15 +84,17 @@ def _pin(file: IO[str] | None) -> str:
 
 def _try(options: list[str], pin: str) -> Iterator[Object]:
     """What was tried; how a module that crashes or hangs did so is the last of it."""
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "evsd.kms.module_check", *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,  # or `select` would not see lines that were read ahead
-    )
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101
-    with process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "evsd.kms.module_check", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            bufsize=0,  # or `select` would not see lines that were read ahead
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101
         process.stdin.write(pin.encode())
         process.stdin.close()
         trying = "module loads"
@@ -97,7 +105,7 @@ def _try(options: list[str], pin: str) -> Iterator[Object]:
                 yield step
         status = process.wait()
         if status != 0:
-            yield {"what": trying, "needed": True, "trouble": _end(status)}
+            yield {"what": trying, "needed": True, "trouble": _end(status) + _last_words(said)}
 
 
 def _answers(process: subprocess.Popen[bytes]) -> Iterator[Object]:
@@ -125,6 +133,14 @@ def _end(status: int) -> str:
     return f"the module ended its process with status {status}"
 
 
+def _last_words(said: IO[bytes]) -> str:
+    """The last line that the module wrote, in brackets."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+    lines = said.read().decode(errors="backslashreplace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f" ({last})" if last else ""
+
+
 def _verdict(answer: Object) -> str:
     rows = [
         {
@@ -135,4 +151,6 @@ def _verdict(answer: Object) -> str:
         for step in answer["checks"]
     ]
     shown = table(rows, ["check", "needed", "result"], "")
-    return f"{shown}\n\nevsd can{'' if answer['usable'] else ' NOT'} use {answer['module']}"
+    if not answer["usable"]:
+        return f"{shown}\n\nevsd can NOT use {answer['module']}"
+    return f"{shown}\n\nevsd can use {answer['module']}, and would encrypt with {answer['way']}"

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 
 from tests.support.daemon import Evsd, running_evsd
+from tests.support.tokens import TOKENS, ForeignToken
 
 # Makes a client of an SDK's client class, with the given or the administrator's key pair.
 MakeClient = Callable[..., Any]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The KMS is tested on each token, wherever what is tested reaches the token."""
+    if "token" in metafunc.fixturenames:
+        everywhere = getattr(metafunc.module, "ON_EACH_TOKEN", False)
+        names = list(TOKENS) if everywhere else ["softhsm"]
+        metafunc.parametrize("token", names, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def tcp_evsd() -> Iterator[Evsd]:
+def token(request: pytest.FixtureRequest) -> Iterator[ForeignToken | None]:
+    """The token that evsd uses; None for its own."""
+    with TOKENS[request.param]() as made:
+        yield made
+
+
+@contextmanager
+def evsd_on(token: ForeignToken | None, *options: str) -> Iterator[Evsd]:
+    of_token = token.options if token else ()
+    with running_evsd(*options, *of_token, before=token.before if token else ()) as running:
+        yield running
+
+
+@pytest.fixture
+def evsd(token: ForeignToken | None) -> Iterator[Evsd]:
+    """A fresh evsd for one test."""
+    with evsd_on(token) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tcp_evsd(token: ForeignToken | None) -> Iterator[Evsd]:
     """One for the tests of a module, with a key `test-key` and the delegation."""
-    with running_evsd("--http", "127.0.0.1:0") as running:
+    with evsd_on(token, "--http", "127.0.0.1:0") as running:
         running.prepare()
         yield running
 

@@ -34,6 +34,8 @@ from evsd.audit.verification import verify
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, until
 
+ON_EACH_TOKEN = True
+
 
 @pytest.fixture(scope="module")
 def sdk(make_client: MakeClient) -> KmsClient:

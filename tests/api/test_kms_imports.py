@@ -16,6 +16,8 @@ from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, until
 from tests.support.kms import Kms
 
+ON_EACH_TOKEN = True
+
 SHA256 = "RSAES_OAEP_SHA_256"
 
 

@@ -17,6 +17,8 @@ from tests.support.backup import back_up, restore
 from tests.support.daemon import Evsd, until
 from tests.support.kms import Kms
 
+ON_EACH_TOKEN = True
+
 DAY = 86400
 
 

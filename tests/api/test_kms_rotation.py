@@ -8,6 +8,8 @@ from huaweicloudsdkkms.v2 import KmsClient
 from tests.api.conftest import MakeClient
 from tests.support.kms import Kms
 
+ON_EACH_TOKEN = True
+
 
 @pytest.fixture(scope="module")
 def kms(make_client: MakeClient) -> Kms:
