@@ -200,7 +200,7 @@ def cbc_decrypt(key: KeyObjects, iv: bytes, ciphertext: bytes) -> bytes:
 
 
 def hmac_sha256(key: KeyObjects, data: bytes) -> bytes:
-    """HMAC-SHA256. It is compared here: NSS 3.87 answers a wrong one to C_Verify in odd ways."""
+    """HMAC-SHA256, to be compared here: C_Verify of NSS 3.87 answers a wrong one as if it was ill."""
     return bytes(key.mac.sign(data, mechanism=Mechanism.SHA256_HMAC))
 
 
@@ -271,7 +271,7 @@ def best_ability(token: Any) -> Ability:
 
 @contextlib.contextmanager
 def trial_session(token: Any) -> Iterator[Any]:
-    """A session for one trial: in NSS's an AES-GCM that failed stays active for ever."""
+    """A session for one trial: in one whose AES-GCM failed NSS encrypts nothing any more."""
     session = token.open(rw=True)
     try:
         yield session

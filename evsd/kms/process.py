@@ -151,6 +151,7 @@ class TokenWatch:
     def __init__(self, token: Token) -> None:
         self._token = token
         self._trouble = ""
+        self._profile = ""
 
     @operation
     def probe(self, _call: Call) -> Result:
@@ -166,6 +167,9 @@ class TokenWatch:
         elif self._trouble and not trouble:
             log.info("the token can be used again")
         self._trouble = trouble
+        if not trouble and self._profile != self._token.ability.profile:
+            self._profile = self._token.ability.profile
+            log.info("new keys get the token's best profile", profile=self._profile)
         return {"trouble": trouble}
 
 

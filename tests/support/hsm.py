@@ -32,6 +32,7 @@ class Hsm:
         self.module = directory / "proxy.so"
         self.pin_file = directory / "pin"
         self._tokens, self._switch = directory / "tokens", directory / "switch"
+        self._gcm = directory / "gcm"
         self._tokens.mkdir()
         self.pin_file.write_text(f"{PIN}\n")
         self._switch.touch()
@@ -47,6 +48,7 @@ class Hsm:
         return {
             "SOFTHSM2_CONF": str(self.directory / "softhsm2.conf"),
             "EVSD_TEST_PKCS11": str(self._switch),
+            "EVSD_TEST_PKCS11_GCM": str(self._gcm),
         }
 
     def initialise(self, label: str) -> None:
@@ -78,12 +80,20 @@ class Hsm:
         return path
 
     def misbehave(self, how: str, only: str = "", *, once: bool = False) -> None:
-        """Let the module's functions, or one of them, fail so: a code, "hang" or "abort"."""
+        """Let the module's functions, or one of them, do so: see the module's source."""
         self._switch.write_text(f"{how} {only} {'once' if once else ''}\n")
 
     def behave(self) -> None:
         """End any misbehaviour."""
         self._switch.write_text("")
+
+    def gcm(self, how: str = "") -> None:
+        """How it does AES-GCM: see the module's source."""
+        self._gcm.write_text(how)
+
+    def objects(self) -> set[str]:
+        """The names of the files that hold objects."""
+        return {path.name for path in self._tokens.glob("*/*.object")} - {"token.object"}
 
     def take_away(self) -> None:
         """Let the token vanish with all its keys."""

@@ -1,7 +1,12 @@
 /* A PKCS#11 module that passes everything on to SoftHSM2, and misbehaves on request.
  *
  * The file named by EVSD_TEST_PKCS11 says how: nothing, or a line "HOW [FUNCTION [once]]" where
- * HOW is a return value in hexadecimal, "hang" or "abort", and FUNCTION the only one that does it.
+ * HOW is a return value in hexadecimal, "hang", "abort", "cry" (abort with last words) or "say:N"
+ * (write N lines and go on), and FUNCTION the only one that does it.
+ * The file named by EVSD_TEST_PKCS11_GCM says how AES-GCM is done: nothing (as by SoftHSM2),
+ * "none", "written" (with an IV of the module's, written into the parameters: AWS CloudHSM) or
+ * "appended" (one that follows the tag, and none is taken: Thales Luna in FIPS mode).
+ * The file named by EVSD_TEST_PKCS11_LIST holds the only mechanisms that are listed, in decimal.
  * The file named by EVSD_TEST_PKCS11_CALLS gets a line for each call of a function below. */
 
 #include <dlfcn.h>
@@ -9,7 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
+
+enum { TAG = 16, WRITTEN_IV = 12, APPENDED_IV = 16 };
 
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST ours;
@@ -43,6 +51,19 @@ misbehave (const char *function)
     abort ();
   if (strcmp (how, "abort") == 0)
     abort ();
+  if (strcmp (how, "cry") == 0)
+    {
+      printf ("on standard output\n");
+      fflush (stdout);
+      fprintf (stderr, "a line\nlast words");
+      abort ();
+    }
+  if (strncmp (how, "say:", 4) == 0)
+    {
+      for (long i = 0; i < atol (how + 4); i++)
+        fprintf (stderr, "line %ld\n", i);
+      return CKR_OK;
+    }
   if (strcmp (how, "hang") == 0)
     for (;;)
       pause ();
@@ -72,14 +93,120 @@ PASS_ON (C_CreateObject,
 PASS_ON (C_DestroyObject, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE object), (s, object))
 PASS_ON (C_FindObjectsInit, (CK_SESSION_HANDLE s, CK_ATTRIBUTE *template, CK_ULONG count),
          (s, template, count))
-PASS_ON (C_EncryptInit, (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
-         (s, mechanism, key))
-PASS_ON (C_DecryptInit, (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
-         (s, mechanism, key))
-PASS_ON (C_GenerateKey,
-         (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_ATTRIBUTE *template, CK_ULONG count,
-          CK_OBJECT_HANDLE *key),
-         (s, mechanism, template, count, key))
+/* Whether a file's first word is this one. */
+static int
+file_says (const char *variable, const char *word)
+{
+  char said[32] = "";
+  const char *path = getenv (variable);
+  FILE *file = path ? fopen (path, "r") : NULL;
+  if (file == NULL)
+    return 0;
+  if (fscanf (file, "%31s", said) < 1)
+    said[0] = '\0';
+  fclose (file);
+  return strcmp (said, word) == 0;
+}
+
+static CK_BYTE appended_iv[APPENDED_IV];
+static int appends; /* in the operation that is active */
+
+static CK_RV
+make_iv (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+  CK_GCM_PARAMS *given = mechanism->pParameter;
+  if (file_says ("EVSD_TEST_PKCS11_GCM", "none"))
+    return CKR_MECHANISM_INVALID;
+  if (file_says ("EVSD_TEST_PKCS11_GCM", "written"))
+    {
+      if (given->ulIvLen != WRITTEN_IV || getrandom (given->pIv, WRITTEN_IV, 0) != WRITTEN_IV)
+        return CKR_MECHANISM_PARAM_INVALID;
+      return real->C_EncryptInit (s, mechanism, key);
+    }
+  if (file_says ("EVSD_TEST_PKCS11_GCM", "appended"))
+    {
+      CK_GCM_PARAMS made = *given;
+      CK_MECHANISM with_iv = { CKM_AES_GCM, &made, sizeof made };
+      if (given->ulIvLen != 0 || getrandom (appended_iv, APPENDED_IV, 0) != APPENDED_IV)
+        return CKR_MECHANISM_PARAM_INVALID;
+      made.pIv = appended_iv;
+      made.ulIvLen = APPENDED_IV;
+      made.ulIvBits = APPENDED_IV * 8;
+      appends = 1;
+      return real->C_EncryptInit (s, &with_iv, key);
+    }
+  return real->C_EncryptInit (s, mechanism, key);
+}
+
+static CK_RV
+our_C_EncryptInit (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+  list_call ("C_EncryptInit");
+  CK_RV trouble = misbehave ("C_EncryptInit");
+  appends = 0;
+  if (trouble)
+    return trouble;
+  if (mechanism->mechanism == CKM_AES_GCM)
+    return make_iv (s, mechanism, key);
+  return real->C_EncryptInit (s, mechanism, key);
+}
+
+static CK_RV
+our_C_Encrypt (CK_SESSION_HANDLE s, CK_BYTE *data, CK_ULONG length, CK_BYTE *sealed, CK_ULONG *room)
+{
+  list_call ("C_Encrypt");
+  CK_RV trouble = real->C_Encrypt (s, data, length, sealed, room);
+  if (trouble == CKR_OK && appends)
+    {
+      if (sealed != NULL)
+        memcpy (sealed + *room, appended_iv, APPENDED_IV);
+      *room += APPENDED_IV;
+    }
+  return trouble;
+}
+
+static CK_RV
+our_C_DecryptInit (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+  list_call ("C_DecryptInit");
+  CK_RV trouble = misbehave ("C_DecryptInit");
+  if (trouble)
+    return trouble;
+  if (mechanism->mechanism == CKM_AES_GCM && file_says ("EVSD_TEST_PKCS11_GCM", "none"))
+    return CKR_MECHANISM_INVALID;
+  return real->C_DecryptInit (s, mechanism, key);
+}
+
+static CK_RV
+our_C_GenerateKey (CK_SESSION_HANDLE s, CK_MECHANISM *mechanism, CK_ATTRIBUTE *template,
+                   CK_ULONG count, CK_OBJECT_HANDLE *key)
+{
+  list_call ("C_GenerateKey");
+  CK_RV trouble = misbehave ("C_GenerateKey");
+  if (trouble == CKR_OK && mechanism->mechanism == CKM_AES_KEY_GEN)
+    trouble = misbehave ("C_GenerateKey:AES");
+  return trouble ? trouble : real->C_GenerateKey (s, mechanism, template, count, key);
+}
+
+static CK_RV
+our_C_GetMechanismList (CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *count)
+{
+  const char *path = getenv ("EVSD_TEST_PKCS11_LIST");
+  FILE *file = path ? fopen (path, "r") : NULL;
+  CK_ULONG found = 0, room = *count;
+  unsigned long mechanism;
+  if (file == NULL)
+    return real->C_GetMechanismList (slot, list, count);
+  while (fscanf (file, "%lu", &mechanism) == 1)
+    {
+      if (list != NULL && found < room)
+        list[found] = mechanism;
+      found++;
+    }
+  fclose (file);
+  *count = found;
+  return list != NULL && found > room ? CKR_BUFFER_TOO_SMALL : CKR_OK;
+}
 
 CK_RV
 C_GetFunctionList (CK_FUNCTION_LIST **list)
@@ -99,7 +226,9 @@ C_GetFunctionList (CK_FUNCTION_LIST **list)
   ours.C_DestroyObject = our_C_DestroyObject;
   ours.C_FindObjectsInit = our_C_FindObjectsInit;
   ours.C_EncryptInit = our_C_EncryptInit;
+  ours.C_Encrypt = our_C_Encrypt;
   ours.C_DecryptInit = our_C_DecryptInit;
+  ours.C_GetMechanismList = our_C_GetMechanismList;
   ours.C_GenerateKey = our_C_GenerateKey;
   *list = &ours;
   return CKR_OK;
