@@ -200,7 +200,7 @@ def cbc_decrypt(key: KeyObjects, iv: bytes, ciphertext: bytes) -> bytes:
 
 
 def hmac_sha256(key: KeyObjects, data: bytes) -> bytes:
-    """HMAC-SHA256, to be compared here: C_Verify of NSS 3.87 answers a wrong one as if it was ill."""
+    """HMAC-SHA256, to be compared here: NSS 3.87 has no word for a wrong one in C_Verify."""
     return bytes(key.mac.sign(data, mechanism=Mechanism.SHA256_HMAC))
 
 

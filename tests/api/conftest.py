@@ -17,9 +17,11 @@ MakeClient = Callable[..., Any]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The KMS is tested on each token, wherever what is tested reaches the token."""
+    """The KMS's tests run on each token; those with an evsd of their own where they say so."""
     if "token" in metafunc.fixturenames:
-        everywhere = getattr(metafunc.module, "ON_EACH_TOKEN", False)
+        everywhere = (
+            getattr(metafunc.module, "ON_EACH_TOKEN", False) and "tcp_evsd" in metafunc.fixturenames
+        ) or metafunc.definition.get_closest_marker("on_each_token")
         names = list(TOKENS) if everywhere else ["softhsm"]
         metafunc.parametrize("token", names, indirect=True, scope="module")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import time
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from huaweicloudsdkkms.v2 import KmsClient
 
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, until
 from tests.support.kms import Kms
+from tests.support.tokens import ForeignToken, key_count
 
 ON_EACH_TOKEN = True
 
@@ -74,8 +78,23 @@ def test_the_imported_material_is_what_encrypts(kms: Kms, algorithm: str) -> Non
     # As evsd.kms.crypto draws it, with the canonical spelling of an empty context.
     digest = hashes.Hash(hashes.SHA256())
     digest.update(b"map:{}")
-    aad = blob[:4] + blob[116:156] + digest.finalize()
-    assert AESGCM(material).decrypt(blob[4:16], blob[16:96], aad) == bytes.fromhex(made.plain_text)
+    bound = blob[:4] + blob[116:156] + digest.finalize()
+    opened = open_cbc_hmac if blob[0] == 3 else open_gcm
+    assert opened(material, bound, blob[4:116]) == bytes.fromhex(made.plain_text)
+
+
+def open_gcm(material: bytes, bound: bytes, sealed: bytes) -> bytes:
+    return AESGCM(material).decrypt(sealed[:12], sealed[12:92], bound)
+
+
+def open_cbc_hmac(material: bytes, bound: bytes, sealed: bytes) -> bytes:
+    cipher, mac = (
+        HKDF(hashes.SHA256(), 32, None, f"evsd imported material: {use}".encode()).derive(material)
+        for use in ("encryption", "authentication")
+    )
+    assert hmac.digest(mac, bound + sealed[:80], "sha256") == sealed[80:]
+    decryptor = Cipher(algorithms.AES(cipher), modes.CBC(sealed[:16])).decryptor()
+    return decryptor.update(sealed[16:80])
 
 
 def test_deleted_material_can_be_imported_again_and_only_the_same(kms: Kms) -> None:
@@ -172,19 +191,22 @@ def test_a_cancelled_deletion_of_a_key_without_material_waits_for_it_again(kms: 
     assert kms("cancel_key_deletion", key_id=key_id).key_state == "5"
 
 
-def test_material_that_has_expired_is_gone_from_the_token(evsd: Evsd) -> None:
+@pytest.mark.on_each_token
+def test_material_that_has_expired_is_gone_from_the_token(
+    evsd: Evsd, token: ForeignToken | None
+) -> None:
     material = evsd.state.with_suffix(".material")
     material.write_bytes(os.urandom(32))
     try:
         evsd.ok("key", "import", "brought", str(material), "--expires", "2100-01-01")
         assert evsd.object("key", "show", "brought")["key_info"]["expiration_time"]
         sealed = evsd.object("key", "create-datakey", "brought")
-        objects = len(list((evsd.state / "token").rglob("*.object")))
+        keys = key_count(evsd, token)
         evsd.restarted_with(
             "UPDATE key_versions SET expires_at = '2026-01-01 00:00:00.000000'",
             "UPDATE clock SET steady_since = datetime('now', '-2 days')",
         )
-        until(lambda: len(list((evsd.state / "token").rglob("*.object"))) == objects - 1)
+        until(lambda: key_count(evsd, token) == keys - 1)
         assert evsd.object("key", "show", "brought")["key_info"]["key_state"] == "5"
         evsd.ok("key", "import", "brought", str(material))
         opened = evsd.object("key", "decrypt-datakey", "brought", sealed["cipher_text"])

@@ -16,6 +16,7 @@ from tests.api.conftest import MakeClient
 from tests.support.backup import back_up, restore
 from tests.support.daemon import Evsd, until
 from tests.support.kms import Kms
+from tests.support.tokens import ForeignToken, key_count
 
 ON_EACH_TOKEN = True
 
@@ -25,10 +26,6 @@ DAY = 86400
 @pytest.fixture(scope="module")
 def kms(make_client: MakeClient) -> Kms:
     return Kms(make_client(KmsClient))
-
-
-def token_objects(evsd: Evsd) -> int:
-    return len(list((evsd.state / "token" / "tokens").glob("*/*.object")))
 
 
 LONG_STEADY = "UPDATE clock SET steady_since = datetime('now', '-2 days')"
@@ -125,16 +122,19 @@ def test_versions_are_listed_and_shown(kms: Kms) -> None:
 # --- the end of a key ------------------------------------------------------------------------
 
 
-def test_when_the_day_has_come_the_key_and_all_its_versions_are_destroyed(evsd: Evsd) -> None:
+@pytest.mark.on_each_token
+def test_when_the_day_has_come_the_key_and_all_its_versions_are_destroyed(
+    evsd: Evsd, token: ForeignToken | None
+) -> None:
     evsd.prepare()
     key_id = evsd.object("key", "show", "test-key")["key_info"]["key_id"]
     evsd.ok("key", "rotate", "test-key")
     evsd.ok("create", "lost", "--size", "1G", "--key", "test-key")
-    before = token_objects(evsd)
+    before = key_count(evsd, token)
     evsd.ok("key", "schedule-deletion", "test-key", "--days", "7", "--yes")
     evsd.restarted_with(LONG_STEADY, DUE.format(key_id))
     until(lambda: "KMS.0207" in evsd.ctl("key", "show", key_id).err)
-    until(lambda: token_objects(evsd) == before - 2)
+    until(lambda: key_count(evsd, token) == before - 2)
     refused = evsd.ctl("key", "show", key_id).err
     assert "was destroyed on" in refused
     assert "nothing brings it back" in refused
@@ -151,15 +151,15 @@ def test_when_the_day_has_come_the_key_and_all_its_versions_are_destroyed(evsd: 
     assert verify(evsd.state / "audit.log").findings == []
 
 
-def test_a_day_that_has_not_come_destroys_nothing(evsd: Evsd) -> None:
+def test_a_day_that_has_not_come_destroys_nothing(evsd: Evsd, token: ForeignToken | None) -> None:
     evsd.prepare()
-    before = token_objects(evsd)
+    before = key_count(evsd, token)
     evsd.ok("key", "schedule-deletion", "test-key", "--days", "7", "--yes")
     tomorrow = "UPDATE keys SET deletion_at = datetime('now', '+1 day')"
     evsd.restarted_with(LONG_STEADY, tomorrow)
     evsd.ok("key", "cancel-deletion", "test-key")
     evsd.ok("key", "enable", "test-key")
-    assert token_objects(evsd) == before
+    assert key_count(evsd, token) == before
 
 
 @pytest.mark.parametrize(
@@ -170,23 +170,27 @@ def test_a_day_that_has_not_come_destroys_nothing(evsd: Evsd) -> None:
     ],
     ids=["evsd was down for a month", "the clock was set back by a month"],
 )
-def test_nothing_is_destroyed_before_the_clock_was_steady_for_a_day(evsd: Evsd, clock: str) -> None:
+def test_nothing_is_destroyed_before_the_clock_was_steady_for_a_day(
+    evsd: Evsd, token: ForeignToken | None, clock: str
+) -> None:
     evsd.prepare()
     key_id = evsd.object("key", "show", "test-key")["key_info"]["key_id"]
-    before = token_objects(evsd)
+    before = key_count(evsd, token)
     evsd.ok("key", "schedule-deletion", "test-key", "--days", "7", "--yes")
     evsd.restarted_with(clock, DUE.format(key_id))
     until(lambda: "the clock is not steady" in evsd.log.read_text())
     evsd.ok("key", "cancel-deletion", "test-key")
     evsd.ok("key", "enable", "test-key")
-    assert token_objects(evsd) == before
+    assert key_count(evsd, token) == before
 
 
-def test_a_deletion_that_was_cancelled_since_the_backup_is_not_carried_out(evsd: Evsd) -> None:
+def test_a_deletion_that_was_cancelled_since_the_backup_is_not_carried_out(
+    evsd: Evsd, token: ForeignToken | None
+) -> None:
     """Until the operator has looked through the database and accepts it."""
     evsd.prepare()
     key_id = evsd.object("key", "show", "test-key")["key_info"]["key_id"]
-    objects = token_objects(evsd)
+    objects = key_count(evsd, token)
     evsd.ok("key", "schedule-deletion", "test-key", "--days", "7", "--yes")
     backup = back_up(evsd)
     with closing(sqlite3.connect(backup / "evsd.db")) as database, database:
@@ -195,22 +199,25 @@ def test_a_deletion_that_was_cancelled_since_the_backup_is_not_carried_out(evsd:
     evsd.ok("key", "cancel-deletion", "test-key")
     restore(evsd, backup)
     until(lambda: "key not destroyed: the database was restored" in evsd.log.read_text())
-    assert token_objects(evsd) == objects
+    assert key_count(evsd, token) == objects
     [told] = evsd.object("audit", "list", "--action", "start-on-restored-database")["records"]
     assert told["result"] == "ok"
     evsd.options = ("--accept-restored-database",)
     evsd.restarted_with(LONG_STEADY)
-    until(lambda: token_objects(evsd) < objects)
+    until(lambda: key_count(evsd, token) < objects)
 
 
-def test_objects_that_a_crash_left_behind_are_destroyed_by_the_next_round(evsd: Evsd) -> None:
+def test_objects_that_a_crash_left_behind_are_destroyed_by_the_next_round(
+    evsd: Evsd, token: ForeignToken | None
+) -> None:
     evsd.prepare()
-    before = token_objects(evsd)
+    before = key_count(evsd, token)
     gone = "UPDATE keys SET status = '0', deletion_at = '2026-01-01', alias = 'gone#x'"
     evsd.restarted_with(LONG_STEADY, gone)
-    until(lambda: token_objects(evsd) == before - 1)
+    until(lambda: key_count(evsd, token) == before - 1)
 
 
+@pytest.mark.on_each_token
 def test_rotation_after_the_database_was_restored_keeps_what_newer_versions_encrypted(
     evsd: Evsd, tmp_path: Path
 ) -> None:

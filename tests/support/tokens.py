@@ -9,17 +9,20 @@ from __future__ import annotations
 import grp
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.daemon import Evsd
 from tests.support.hsm import LABEL, PIN
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 P11_KIT_PROXY = LIBRARIES / "p11-kit-proxy.so"
 SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
+HALVES = ("cbc", "mac")  # how the labels of a key's two objects end
 NSS_LABEL = "NSS Certificate DB"
 
 
@@ -157,6 +160,27 @@ def softhsm_by_p11_kit() -> Iterator[ForeignToken]:
     with _namespaces(SOFTHSM_BY_P11_KIT) as (directory, before):
         conf = {"SOFTHSM2_CONF": str(directory / "softhsm2.conf")}
         yield ForeignToken(directory, P11_KIT_PROXY, LABEL, before, conf)
+
+
+LIST = """
+import sys, pkcs11
+from pathlib import Path
+token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
+with token.open(user_pin=Path(sys.argv[3]).read_text().strip()) as session:
+    for key in session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY}):
+        print(key.label)
+"""
+
+
+def key_count(evsd: Evsd, token: ForeignToken | None) -> int:
+    """How many keys are on the token of an evsd, which may go on using it."""
+    if token is None:
+        return len(list((evsd.state / "token" / "tokens").glob("*/*.object")))
+    listed = token.run(sys.executable, "-c", LIST, token.module, token.label, token.pin_file)
+    assert listed.returncode == 0, listed.stderr
+    labels = listed.stdout.splitlines()
+    ciphers, macs = (sum(label.endswith(f"/{half}") for label in labels) for half in HALVES)
+    return len(labels) - min(ciphers, macs)  # a half by itself is something left, too
 
 
 @contextmanager
