@@ -187,7 +187,8 @@ _LAYOUTS: dict[Profile, _Gcm | _CbcHmac | _GcmHsmIv] = {
     Profile.CBC_HMAC: _CbcHmac(),
     Profile.GCM_HSM_IV: _GcmHsmIv(),
 }
-_PROFILES = {layout.format: profile for profile, layout in _LAYOUTS.items()}
+# By the first byte: (profile, layout).
+_FORMATS = {layout.format: (profile, layout) for profile, layout in _LAYOUTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class Envelope:
     @property
     def profile(self) -> Profile:
         """How it is said to have been encrypted."""
-        return _PROFILES[self.header[0]]
+        return _FORMATS[self.header[0]][0]
 
     @property
     def key_id(self) -> str:
@@ -239,7 +240,7 @@ def parse(blob: bytes, purpose: Purpose = Purpose.DATA_KEY) -> Envelope:
     """Take an envelope apart; raises `EnvelopeError` for anything that is not one."""
     if len(blob) <= OVERHEAD:
         raise EnvelopeError("it is too short")
-    if blob[0] not in _PROFILES or blob[1] != purpose or _whole(blob[:HEADER]) != len(blob):
+    if blob[0] not in _FORMATS or blob[1] != purpose or _whole(blob[:HEADER]) != len(blob):
         raise EnvelopeError("it has no envelope's beginning or length")
     body, digest = blob[:-DIGEST], blob[-DIGEST:]
     if not hmac.compare_digest(hashlib.sha256(body).digest(), digest):
@@ -251,11 +252,11 @@ def parse(blob: bytes, purpose: Purpose = Purpose.DATA_KEY) -> Envelope:
 
 def unwrap(key: WrappingKey, envelope: Envelope, context: Mapping[str, str] | str) -> bytes:
     """What is in it; raises `EnvelopeError` where key, context or bytes are not the right ones."""
+    profile, layout = _FORMATS[envelope.header[0]]
     # The key decides, not the envelope: an AES key does either GCM or CBC for its whole life.
-    if (envelope.profile is Profile.CBC_HMAC) != (key.profile is Profile.CBC_HMAC):
+    if (profile is Profile.CBC_HMAC) != (key.profile is Profile.CBC_HMAC):
         raise EnvelopeError("it is of another profile than its key")
     bound = _bound(envelope.header, envelope.tail, context)
-    layout = _LAYOUTS[envelope.profile]
     return layout.open(key, bound, envelope.sealed, envelope.length)
 
 
@@ -266,7 +267,7 @@ def _length(header: bytes) -> int:
 def _whole(header: bytes) -> int:
     """How long an envelope is that begins so."""
     length = _length(header)
-    if _PROFILES[header[0]] is Profile.CBC_HMAC:
+    if header[0] == _CbcHmac.format:
         length += -length % BLOCK
     return length + OVERHEAD
 

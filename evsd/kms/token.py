@@ -68,14 +68,16 @@ class Token(Resource):
         self._library: Any = None
         self._opened: Any = None
         self._ability: Ability | None = None
+        self._gcm_profile = Profile.GCM
         self._files = settings.files
-        self._handles: dict[str, Any] = {}  # of objects
+        self._handles: dict[str, Any] = {}  # of objects, by their own labels
+        self._keys: dict[str, KeyObjects] = {}
         self._opening = False
         self._failed: tuple[float, KmsUnavailable] | None = None  # the last opening: when and why
 
     def close(self) -> None:
         """Log out; every handle is gone with the session."""
-        self._handles.clear()
+        self._forget()
         if self._opened is not None:
             with contextlib.suppress(PKCS11Error):  # it may be away
                 self._opened.close()
@@ -96,6 +98,13 @@ class Token(Resource):
         self.open()
         assert self._ability is not None  # noqa: S101 - found out when it was opened
         return self._ability
+
+    def profile_of(self, label: str) -> Profile:
+        """How a key encrypts: as it was made for, and with whose IV as the token wants it now."""
+        self.key(label)
+        if self._keys[label].mac is not None:
+            return Profile.CBC_HMAC
+        return self._gcm_profile
 
     def probe(self) -> None:
         """Find out whether keys can be used now; a token that has come back is opened."""
@@ -129,6 +138,7 @@ class Token(Resource):
         Its AES object first: a half of a key that a crash leaves is the other half, and no key.
         """
         started, found = _before_now(), False
+        self._keys.pop(label, None)
         for name in (label, cipher_label(label, Profile.CBC_HMAC), mac_label(label)):
             try:
                 handle = self._object(name)
@@ -166,10 +176,11 @@ class Token(Resource):
 
     def key(self, label: str) -> TokenKey:
         """The key `label`, which must be there."""
-        try:
-            self._find(label)
-        except NoSuchKey as error:
-            raise _unavailable(f"the token has no key {label}", error) from error
+        if self._opened is None or label not in self._keys:
+            try:
+                self._find(label)
+            except NoSuchKey as error:
+                raise _unavailable(f"the token has no key {label}", error) from error
         return TokenKey(self, label)
 
     def has(self, label: str) -> bool:
@@ -232,8 +243,12 @@ class Token(Resource):
     def _lose(self) -> None:
         # Nothing is closed: that would be one more call of a module in trouble. To initialise it
         # anew ends all its sessions.
-        self._handles.clear()
+        self._forget()
         self._opened = None
+
+    def _forget(self) -> None:
+        self._handles.clear()
+        self._keys.clear()
 
     def _open(self) -> None:
         if self._failed is not None and time.monotonic() < self._failed[0] + REOPEN_PAUSE_S:
@@ -268,6 +283,8 @@ class Token(Resource):
                 self._find_files(token)
             self._opened = token.open(rw=True, user_pin=pin)
             self._ability = mechanisms.best_ability(token)
+            hsm_iv = self._ability.profile is Profile.GCM_HSM_IV
+            self._gcm_profile = Profile.GCM_HSM_IV if hsm_iv else Profile.GCM
         except (PKCS11Error, OSError) as error:
             raise _unavailable(f"can't open {settings.name}", error) from error
         except Lacking as error:
@@ -295,6 +312,7 @@ class Token(Resource):
                 self._handles[handle.label] = handle
 
     def _keep(self, label: str, made: KeyObjects) -> None:
+        self._keys[label] = made
         if made.mac is None:
             self._handles[label] = made.cipher
         else:
@@ -303,19 +321,23 @@ class Token(Resource):
 
     def _find(self, label: str) -> KeyObjects:
         """The objects of a key; raises `NoSuchKey` only if the token has its sentinel."""
-        session, by_cbc = self._session, cipher_label(label, Profile.CBC_HMAC)
+        session = self._session
+        if label not in self._keys:
+            self._keys[label] = self._look_for(session, label)
+        return self._keys[label]
+
+    def _look_for(self, session: Any, label: str) -> KeyObjects:
+        by_cbc = cipher_label(label, Profile.CBC_HMAC)
         for name in (label, by_cbc):
             if name not in self._handles:
                 with contextlib.suppress(NoSuchKey), self._looking_for(label):
                     self._handles[name] = _look_up(session, name)
             if name in self._handles:
-                break
-        else:
-            if self._check is not None and label != SENTINEL:
-                self._require_sentinel()
-            raise NoSuchKey(label)
-        cipher = self._handles[name]
-        return KeyObjects(cipher, self._object(mac_label(label)) if name == by_cbc else None)
+                mac = self._object(mac_label(label)) if name == by_cbc else None
+                return KeyObjects(self._handles[name], mac)
+        if self._check is not None and label != SENTINEL:
+            self._require_sentinel()
+        raise NoSuchKey(label)
 
     def _object(self, name: str) -> Any:
         session = self._session
@@ -341,8 +363,8 @@ class TokenKey:
 
     @property
     def profile(self) -> Profile:
-        """How it encrypts: as it was made for, and with whose IV as the token wants it now."""
-        return self._token.use(self._label, self._profile_of)
+        """How it encrypts now."""
+        return self._token.profile_of(self._label)
 
     def gcm_encrypt(self, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
         """Encrypt; the 16-byte tag follows the ciphertext."""
@@ -368,7 +390,7 @@ class TokenKey:
             try:
                 return mechanisms.gcm_decrypt(key, iv, aad, ciphertext)
             except PKCS11Error as error:
-                mechanisms.secret(key, self._profile_of(key))
+                mechanisms.secret(key, self.profile)
                 raise EnvelopeError(
                     "key, encryption context or bytes are not the right ones"
                 ) from error
@@ -389,15 +411,7 @@ class TokenKey:
 
     def secret(self) -> bytes:
         """32 bytes that this key alone gives."""
-        return self._token.use(
-            self._label, lambda key: mechanisms.secret(key, self._profile_of(key))
-        )
-
-    def _profile_of(self, key: KeyObjects) -> Profile:
-        if key.mac is not None:
-            return Profile.CBC_HMAC
-        profile = self._token.ability.profile
-        return profile if profile is Profile.GCM_HSM_IV else Profile.GCM
+        return self._token.use(self._label, lambda key: mechanisms.secret(key, self.profile))
 
 
 def find_token(library: Any, settings: TokenSettings) -> Any:
