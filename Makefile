@@ -16,6 +16,7 @@ help: ## list the targets
 deps: ## install the system packages that are missing, and say which and why
 	@tools/install_packages tools/packages.txt tools/packages-test.txt
 	@$(PYTHON) tools/guest_kernel.py
+	@tools/node_packages
 
 build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 

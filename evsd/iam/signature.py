@@ -7,7 +7,9 @@
     canonical request = method LF URI LF query LF headers LF LF signed headers LF SHA-256(body)
 
 The URI is decoded, encoded anew part by part and ends with a slash. The query is first taken as it
-was received, because clients sort repeated numbers in their own way, then sorted.
+was received, because clients sort repeated numbers in their own way, then sorted as it was
+received, then sorted as it reads. The cloud's SDK for Node.js encodes a URI that is encoded already
+once more (``%20`` as ``%2520``); what it signs is understood too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from evsd.errors import NotSigned
 
@@ -35,6 +37,10 @@ _AUTHORIZATION = re.compile(
     r"?Signature=([0-9a-f]{64})"
 )
 _ACCESS = re.compile(rb"Access=([A-Za-z0-9]{1,64})")
+# What Node.js escapes where it reads a URL, and not where it sends one.
+_LEFT_BARE = re.compile(rb"['|^]")
+_BEYOND_ASCII = re.compile(rb"%[89A-Fa-f][0-9A-Fa-f]")
+_SCHEME = re.compile(r"([A-Za-z0-9-]{1,32})(?= |$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ def read(
         raise NotSigned(reason="there is more than one Authorization header")
     match = _AUTHORIZATION.fullmatch(values.get("authorization", ""))
     if match is None:
-        raise NotSigned(reason="the request has no SDK-HMAC-SHA256 signature")
+        raise NotSigned(reason=_instead(values, query))
     access, names, value = match[1], match[2].split(";"), match[3]
     must_be_signed = ALWAYS_SIGNED | (SIGNED_IF_PRESENT & set(values))
     if uncovered := must_be_signed - set(names):
@@ -67,13 +73,10 @@ def read(
         raise NotSigned(reason=f"signed header {wrong[0]} must be there exactly once")
     _check_date(values["x-sdk-date"])
     digest = _payload_digest(values, body)
-    raw = query.decode("latin-1")
     texts = [
-        string_to_sign(
-            values["x-sdk-date"],
-            canonical_request(method, path, text, values, names, digest),
-        )
-        for text in dict.fromkeys([raw, canonical_query(raw)])
+        string_to_sign(values["x-sdk-date"], _canonical(method, uri, text, values, names, digest))
+        for uri in dict.fromkeys([canonical_uri(path), *_encoded_twice(path)])
+        for text in dict.fromkeys(_canonical_queries(query.decode("latin-1")))
     ]
     return Signature(access, texts, value, values.get("x-security-token"))
 
@@ -95,12 +98,22 @@ def canonical_request(
     payload_digest: str,
 ) -> str:
     """The text whose hash is signed."""
+    return _canonical(method, canonical_uri(path), query, headers, signed, payload_digest)
+
+
+def _canonical(
+    method: str,
+    uri: str,
+    query: str,
+    headers: Mapping[str, str],
+    signed: Iterable[str],
+    payload_digest: str,
+) -> str:
     names = sorted(signed)
-    uri = "/".join(quote(part, safe="~") for part in unquote_to_bytes(path).split(b"/"))
     return "\n".join(
         [
             method,
-            uri if uri.endswith("/") else uri + "/",
+            uri,
             query,
             "".join(f"{name}:{headers[name].strip()}\n" for name in names),
             ";".join(names),
@@ -109,12 +122,43 @@ def canonical_request(
     )
 
 
+def canonical_uri(path: bytes | str) -> str:
+    """A path as it is signed: decoded, encoded part by part, with a slash at its end."""
+    return _encoded(unquote_to_bytes(path))
+
+
+def _encoded_twice(path: bytes) -> list[str]:
+    """How the SDK for Node.js signs a path, whether or not its caller has encoded it first."""
+    by_caller = _LEFT_BARE.sub(lambda found: b"%%%02X" % found[0][0], path)
+    by_node = _BEYOND_ASCII.sub(lambda found: unquote_to_bytes(found[0]), by_caller)
+    return [_encoded(by_caller), _encoded(by_node)]
+
+
+def _encoded(path: bytes) -> str:
+    uri = "/".join(quote(part, safe="~") for part in path.split(b"/"))
+    return uri if uri.endswith("/") else uri + "/"
+
+
 def canonical_query(raw: str) -> str:
     """A query with its pairs in order and each side encoded anew."""
-    pairs = (pair.partition("=") for pair in raw.split("&") if pair)
+    return _spelled(sorted(_pairs(raw)))
+
+
+def _canonical_queries(raw: str) -> list[str]:
+    """How a query may have been signed: see above."""
+    as_read = sorted(_pairs(raw), key=lambda pair: (unquote(pair[0]), unquote(pair[1])))
+    return [raw, canonical_query(raw), _spelled(as_read)]
+
+
+def _pairs(raw: str) -> list[tuple[str, str]]:
+    found = (pair.partition("=") for pair in raw.split("&") if pair)
+    return [(name, value) for name, _, value in found]
+
+
+def _spelled(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         f"{quote(unquote_to_bytes(name), safe='~')}={quote(unquote_to_bytes(value), safe='~')}"
-        for name, _, value in sorted(pairs)
+        for name, value in pairs
     )
 
 
@@ -152,6 +196,23 @@ def authorization(access: str, signed: Iterable[str], signature: str) -> str:
     return f"{ALGORITHM} Access={access}, SignedHeaders={names}, Signature={signature}"
 
 
+def _instead(values: Mapping[str, str], query: bytes) -> str:
+    """What a request has instead of the signature that is wanted; nothing of its secrets."""
+    wanted = f"sign it with {ALGORITHM}, as the cloud's SDKs do"
+    scheme = _SCHEME.match(values.get("authorization", ""))
+    if scheme is None and b"X-Amz-Signature=" in query:
+        return f"the request has an AWS signature in its query; {wanted}"
+    if scheme is None and "x-auth-token" in values:
+        return f"the request has a token in X-Auth-Token, which is none of evsd's; {wanted}"
+    if scheme is None:
+        return f"the request has no {ALGORITHM} signature"
+    if scheme[1] == ALGORITHM:
+        form = authorization("AK", ("host", "x-sdk-date"), "64 hex digits")
+        return f"the request has a malformed {ALGORITHM} signature; its form is: {form}"
+    of_aws = " of AWS" if scheme[1].startswith("AWS") else ""
+    return f"the request is authorised by {scheme[1]}{of_aws}; {wanted}"
+
+
 def _text(value: bytes) -> str:
     try:
         return value.decode()
@@ -160,11 +221,13 @@ def _text(value: bytes) -> str:
 
 
 def _check_date(text: str) -> None:
+    now = datetime.now(UTC)
     try:
         date = datetime.strptime(text, DATE_FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
-        raise NotSigned(reason="X-Sdk-Date is not a date like 20260131T235959Z") from error
-    now = datetime.now(UTC)
+        raise NotSigned(
+            reason=f"X-Sdk-Date is not a date in UTC like that of now, {now:{DATE_FORMAT}}"
+        ) from error
     if abs(now - date) > WINDOW:
         raise NotSigned(reason=f"signature expired: signed {text}, now {now:{DATE_FORMAT}}")
 

@@ -151,7 +151,9 @@ class AccessKeyService:
             raise NotSigned(reason=f"access key {access} is inactive")
         self._check_token(record, token)
         secret = self._secret(call, record)
-        if not any(crypto.same_secret(sign(secret, text), signature) for text in texts):
+        # All of them, whichever it is: how long it takes tells nothing.
+        matches = [crypto.same_secret(sign(secret, text), signature) for text in texts]
+        if not any(matches):
             raise NotSigned(reason="signature verification failed")
         self._note_use(record)
         return {

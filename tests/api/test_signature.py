@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -233,7 +234,8 @@ def test_the_secret_is_not_in_the_database(tcp_evsd: Evsd, credential: dict[str,
 
 def test_a_refusal_has_the_gateways_body(signer: Signer) -> None:
     answer = signer.http.get(PATH)
-    assert set(answer.json()) == {"error_code", "error_msg", "request_id"}
+    assert set(answer.json()) == {"error_code", "error_msg", "message", "request_id"}
+    assert answer.json()["message"] == answer.json()["error_msg"]  # all that boto3 shows
     assert answer.json()["error_code"] == "APIGW.0301"
     assert answer.json()["error_msg"].startswith("Incorrect IAM authentication information: ")
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
@@ -252,3 +254,50 @@ def test_the_last_use_of_a_key_is_told(tcp_evsd: Evsd, credential: dict[str, str
 def test_what_decides_may_not_be_there_twice(signer: Signer, name: str) -> None:
     headers = signer.headers()
     assert signer.get([(name, headers[name]), *headers.items()]) == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "named"),
+    [
+        (
+            {"authorization": "AWS4-HMAC-SHA256 Credential=A/b/c, SignedHeaders=host, Signature=0"},
+            "",
+            "AWS4-HMAC-SHA256 of AWS",
+        ),
+        ({"authorization": "AWS AKIDEXAMPLE:c2VjcmV0"}, "", "AWS of AWS"),
+        ({}, "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00", "an AWS signature"),
+        ({"x-auth-token": "top-secret"}, "", "X-Auth-Token"),
+        ({"authorization": "Basic dG9wLXNlY3JldDp4"}, "", "Basic"),
+        ({"authorization": "Bearer top-secret"}, "", "Bearer"),
+        ({"authorization": "SDK-HMAC-SM3 Access=A"}, "", "SDK-HMAC-SM3"),
+        ({"authorization": "V11-HMAC-SHA256 Credential=A"}, "", "V11-HMAC-SHA256"),
+        ({"authorization": "SDK-HMAC-SHA256 Access=A"}, "", "Access=AK, SignedHeaders=host;x-sdk"),
+        ({}, "", "no SDK-HMAC-SHA256 signature"),
+    ],
+)
+def test_who_proves_it_in_another_way_learns_which_is_wanted(
+    signer: Signer, headers: dict[str, str], query: str, named: str
+) -> None:
+    answer = signer.http.get(PATH + query, headers=headers)
+    assert answer.status_code == 401
+    assert named in answer.json()["message"]
+    assert "SDK-HMAC-SHA256" in answer.json()["message"]
+    for secret in ("top-secret", "dG9wLXNlY3JldDp4", "c2VjcmV0"):
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize(
+    "date", ["2026-01-31T23:59:59Z", "", "20260131T235959", "20261331T000000Z"]
+)
+def test_a_date_of_another_form_is_answered_with_the_servers(signer: Signer, date: str) -> None:
+    answer = signer.http.get(PATH, headers={**signer.headers(), "x-sdk-date": date})
+    shown = re.search(r"now, (\d{8}T\d{6}Z)", answer.json()["message"])
+    assert shown is not None
+    told = datetime.strptime(shown[1], signature.DATE_FORMAT).replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - told) < timedelta(minutes=5)
+
+
+def test_a_clock_that_is_off_is_told_the_servers_time(signer: Signer) -> None:
+    headers = signer.headers(moment=datetime.now(UTC) - timedelta(hours=2))
+    message = signer.http.get(PATH, headers=headers).json()["message"]
+    assert re.search(r"signature expired: signed \d{8}T\d{6}Z, now \d{8}T\d{6}Z", message)
