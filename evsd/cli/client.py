@@ -74,9 +74,9 @@ class Api:
     @cached_property
     def project_id(self) -> str:
         """The id of the project that is worked in."""
-        projects = self.request("GET", "/v3/projects", query={"name": self._project_name})[
-            "projects"
-        ]
+        listed = self.request("GET", "/v3/projects", query={"name": self._project_name})
+        # By the region's name evsd answers another one too: who means that, names it.
+        projects = [one for one in listed["projects"] if one["name"] == self._project_name]
         if not projects:
             raise Refused(
                 "",

@@ -151,7 +151,7 @@ def _run(
             recovery,
             VolumeHeaders(database, keys, files),
             attachments,
-            settings.region,
+            identity.region,
             database,
         )
         failures = stack.enter_context(FailedAuthentications(keys))

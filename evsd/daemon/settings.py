@@ -2,7 +2,7 @@
 
 ::
 
-    region = "local"
+    region = "local"                   # its name; by default that of the last start
     pool = "/srv/evsd"                 # default: STATE_DIR/pool
     user = "evsd"                      # who evsd becomes when it is started as root
 
@@ -133,7 +133,7 @@ class FileSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    region: str = "local"
+    region: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
     pool: Path | None = None
     user: str = "evsd"
     hsm: HsmSettings | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from evsd.errors import IamBadRequest, IamConflict
@@ -40,14 +40,24 @@ class ProjectService:
 
     # --- projects ------------------------------------------------------------------------------
 
-    def projects(self, principal: Principal, name: str | None = None) -> list[Project]:
+    def projects(self, principal: Principal) -> list[Project]:
         """The projects in which the caller has a role."""
         query = select(Project).where(Project.domain_id == principal.domain_id)
-        if name is not None:
-            query = query.where(Project.name == name)
         with self._database.reading() as session:
             found = session.scalars(query.order_by(Project.name))
             return [project for project in found if principal.roles_in(project.id)]
+
+    def projects_named(self, principal: Principal, name: str, region: str) -> list[Project]:
+        """The caller's project of this name; by the region's, also the one that is its default.
+
+        In the cloud each region has a project of its own name, and the SDKs ask for it where they
+        are given no project. Whoever has several and not `default` must choose one: it gets all.
+        """
+        mine = self.projects(principal)
+        named = [project for project in mine if project.name == name]
+        if named or name != region:
+            return named
+        return [project for project in mine if project.name == DEFAULT] or mine
 
     def project(self, principal: Principal, project_id: str) -> Project:
         """One project; raises `IamNotFound`."""
@@ -65,6 +75,11 @@ def ensure_default_domain(session: Session, region: str) -> str:
     """Make the domain and the project `default` at the first start; returns the domain's id."""
     domain = session.scalars(select(Domain).where(Domain.name == DEFAULT)).first()
     return (domain or _new_domain(session, DEFAULT, region)).id
+
+
+def follow_region(session: Session, region: str) -> None:
+    """Give all projects the name that the region, the only one, has now."""
+    session.execute(update(Project).where(Project.region != region).values(region=region))
 
 
 @change

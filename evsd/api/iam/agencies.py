@@ -11,7 +11,15 @@ from pydantic import BeforeValidator, Field
 from evsd.api import errors
 from evsd.api.fields import microseconds
 from evsd.api.iam.changes import MakesChanges
-from evsd.api.iam.fields import Description, Id, Name, UsesPaging, no_content, require_own_domain
+from evsd.api.iam.fields import (
+    Description,
+    Id,
+    Name,
+    NameFilter,
+    UsesPaging,
+    no_content,
+    require_own_domain,
+)
 from evsd.api.iam.roles import RolesResponse, roles_response
 from evsd.api.routes import CallingPrincipal, Model, Services, UsesServices, needs, router
 from evsd.iam import agencies as records
@@ -127,7 +135,7 @@ def list_agencies(
     paging: UsesPaging,
     domain_id: str | None = None,
     trust_domain_id: str | None = None,
-    name: str | None = None,
+    name: NameFilter | None = None,
 ) -> AgenciesResponse:
     """The agencies of the caller's domain."""
     require_own_domain(caller, domain_id)

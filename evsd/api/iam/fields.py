@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Response
@@ -13,9 +14,27 @@ from evsd.errors import IamNotFound
 from evsd.iam.principals import Principal
 
 T = TypeVar("T")
+# Of ASCII what can't be taken for anything else in a list or a path; of other scripts everything.
+_BEYOND_ASCII = r"[^\x00-\x7F]"
+_EDGE, _LAST = rf"([A-Za-z0-9_]|{_BEYOND_ASCII})", rf"([A-Za-z0-9_.-]|{_BEYOND_ASCII})"
+_INNER = rf"([A-Za-z0-9_. -]|{_BEYOND_ASCII})"
+
+
+def _composed(value: str) -> str:
+    """One spelling of what looks the same: an accent is a part of its letter (NFC)."""
+    return printable(unicodedata.normalize("NFC", value))
+
+
 Name = Annotated[
-    str, Field(max_length=64, pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?$")
+    str, Field(max_length=64, pattern=rf"^{_EDGE}({_INNER}*{_LAST})?$"), AfterValidator(_composed)
 ]
+ProjectName = Annotated[
+    str,
+    Field(max_length=64, pattern=rf"^([A-Za-z0-9_-]|{_BEYOND_ASCII})+$"),
+    AfterValidator(_composed),
+]
+# In a query, where a name that nothing can have finds nothing.
+NameFilter = Annotated[str, AfterValidator(lambda value: unicodedata.normalize("NFC", value))]
 Description = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 Id = Annotated[str, Field(max_length=64)]
 

@@ -12,6 +12,7 @@ from evsd.api.iam.fields import (
     Id,
     Links,
     Name,
+    NameFilter,
     link,
     no_content,
     require_own_domain,
@@ -77,7 +78,7 @@ MEMBER = "/v3/groups/{group_id}/users/{user_id}"
 def list_groups(
     caller: CallingPrincipal,
     services: UsesServices,
-    name: str | None = None,
+    name: NameFilter | None = None,
     domain_id: str | None = None,
 ) -> GroupsResponse:
     """The groups of the caller's domain."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import Request
 from fastapi.routing import APIRouter
-from pydantic import Field
 
 from evsd.api import errors
 from evsd.api.iam.changes import MakesChanges
-from evsd.api.iam.fields import Description, Id, Links, Name, UsesPaging, link, require_own_domain
+from evsd.api.iam.fields import (
+    Description,
+    Id,
+    Links,
+    Name,
+    NameFilter,
+    ProjectName,
+    UsesPaging,
+    link,
+    require_own_domain,
+)
 from evsd.api.routes import (
     Caller,
     CallingPrincipal,
@@ -25,8 +32,6 @@ from evsd.iam import projects as records
 from evsd.iam.policy import Permission
 from evsd.iam.projects import PROJECT_QUOTA
 from evsd.store.tables import Domain, Project
-
-ProjectName = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class ProjectView(Model):
@@ -184,15 +189,20 @@ def list_projects(
     caller: CallingPrincipal,
     services: UsesServices,
     paging: UsesPaging,
-    name: str | None = None,
+    name: NameFilter | None = None,
     domain_id: str | None = None,
     parent_id: str | None = None,
     enabled: bool | None = None,
     is_domain: bool | None = None,
 ) -> ProjectsResponse:
-    """The projects in which the caller has a role."""
+    """The projects in which the caller has a role; by the region's name the default one too."""
     require_own_domain(caller, domain_id)
-    found = services.identity.projects.projects(caller, name)
+    records_of = services.identity.projects
+    found = (
+        records_of.projects(caller)
+        if name is None
+        else records_of.projects_named(caller, name, services.region)
+    )
     if parent_id is not None:
         found = [
             project for project in found if (project.parent_id or project.domain_id) == parent_id

@@ -16,6 +16,7 @@ from evsd.api.iam.fields import (
     Id,
     Links,
     Name,
+    NameFilter,
     link,
     no_content,
     require_own_domain,
@@ -111,7 +112,7 @@ routes: APIRouter = router(errors.IAM, "IAM")
 def list_users(
     caller: CallingPrincipal,
     services: UsesServices,
-    name: str | None = None,
+    name: NameFilter | None = None,
     domain_id: str | None = None,
     enabled: bool | None = None,
 ) -> UsersResponse:
