@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Response
+from fastapi import Query, Response
 from fastapi.routing import APIRouter
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from evsd.api import errors
 from evsd.api.evs import ExtendVolumeBody, ShowVolumeResponse, VolumeName, show_view
-from evsd.api.fields import VolumeId
+from evsd.api.evs_lists import OnceEach
+from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
 from evsd.attach.service import NewAttachment
 from evsd.attach.states import SERVING
@@ -84,6 +85,30 @@ class AttachmentsResponse(Model):
     """Of list and delete."""
 
     attachments: list[AttachmentView]
+
+
+class AttachmentsQuery(Model):
+    """Filters and pages of the list; none is ignored, see `evs_lists`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    volume_id: str | None = None
+    instance_id: str | None = None
+    status: str | None = None
+    all_tenants: Literal["0", "False", "false"] = "0"
+    limit: Annotated[int | None, Field(ge=1, le=1000)] = None
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
+
+    def of(self, attachments: list[Attachment]) -> list[Attachment]:
+        """Those that are wanted."""
+        found = [
+            attachment
+            for attachment in attachments
+            if self.volume_id in (None, attachment.volume_id)
+            and self.instance_id in (None, attachment.instance)
+            and self.status in (None, attachment.status)
+        ]
+        return found[self.offset :][: self.limit]
 
 
 class PoolReference(Model):
@@ -158,9 +183,14 @@ def create_attachment(
 
 @routes.get(BASE, **needs(Permission.ATTACHMENT_SHOW))
 @routes.get(f"{BASE}/detail", **needs(Permission.ATTACHMENT_SHOW))
-def list_attachments(call: Caller, services: UsesServices) -> AttachmentsResponse:
+def list_attachments(
+    query: Annotated[AttachmentsQuery, Query()],
+    _once: OnceEach,
+    call: Caller,
+    services: UsesServices,
+) -> AttachmentsResponse:
     """The project's attachments."""
-    found = services.attachments.list_all(call.project_id)
+    found = query.of(services.attachments.list_all(call.project_id))
     return AttachmentsResponse(attachments=[_view(services, a) for a in found])
 
 

@@ -1,26 +1,24 @@
-"""EVS API: volumes and jobs, on the published paths."""
+"""EVS API: volumes and jobs, on the published paths; lists are in `evs_lists`."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import Query, Request
 from fastapi.routing import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from evsd.api import errors
-from evsd.api.fields import MAX_OFFSET, UUID_PATTERN, VolumeId, microseconds, printable
+from evsd.api.fields import UUID_PATTERN, VolumeId, microseconds, printable
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
 from evsd.attach.condition import device_state, server_state
 from evsd.errors import EvsBadField, EvsBadRequest, VolumeEncryptionBad, VolumeUpdateEmpty
 from evsd.iam.policy import Permission
 from evsd.kms.call import Call
 from evsd.store.tables import Attachment, Volume
-from evsd.volumes.service import MAX_SIZE_GIB, NewVolume, Page
+from evsd.volumes.service import MAX_SIZE_GIB, NewVolume
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
 # The published create has no field for it; metadata is where the cloud puts such things too
@@ -29,28 +27,14 @@ OURS = "evsd:"
 PROVISIONING, THIN, THICK = f"{OURS}provisioning", "thin", "thick"
 SERVER, DEVICE = f"{OURS}server", f"{OURS}device"
 VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
-# Published filters of the list that this version does not have. To ignore one would be worse: a
-# script that lists and deletes would hit other volumes than it asked for.
-UNSUPPORTED_FILTERS = frozenset(
-    {
-        "marker",
-        "metadata",
-        "not_metadata",
-        "multiattach",
-        "service_type",
-        "dedicated_storage_id",
-        "dedicated_storage_name",
-        "volume_type_id",
-        "enterprise_project_id",
-        "server_id",
-    }
-)
 
 
 def _whole_gib(value: object) -> object:
-    """Decimals are truncated, as published; text and true are no numbers."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """10.0 and 1e1 are whole numbers in JSON too; text and true are none, and 1.5 isn't cut off."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not a number")
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError("not a whole number")
     return int(value)
 
 
@@ -174,14 +158,6 @@ class ShowVolumeResponse(Model):
     volume: VolumeView
 
 
-class ListVolumesResponse(Model):
-    """Of list."""
-
-    count: int
-    volumes: list[VolumeView]
-    volumes_links: list[dict[str, str]]
-
-
 class JobEntities(Model):
     """What a job is about."""
 
@@ -214,40 +190,6 @@ def create_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) 
     """Make an encrypted volume; without encryption fields under the project's default key."""
     job = services.volumes.create(call, _wanted(body.volume))
     return JobAnswer(job_id=job.id)
-
-
-@routes.get("/v2/{project_id}/cloudvolumes/detail", **needs(Permission.VOLUME_LIST))
-def list_volumes(
-    request: Request,
-    call: Caller,
-    services: UsesServices,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
-    name: str | None = None,
-    status: str | None = None,
-    id: str | None = None,  # noqa: A002 - the published parameter
-    availability_zone: str | None = None,
-    ids: Annotated[str | None, Query(max_length=4096)] = None,
-    sort_key: Literal["id", "status", "size", "created_at"] = "created_at",
-    sort_dir: Literal["asc", "desc"] = "desc",
-) -> ListVolumesResponse:
-    """One page of the project's volumes, newest first unless told otherwise."""
-    if refused := UNSUPPORTED_FILTERS & set(request.query_params):
-        raise EvsBadRequest(reason=f"filter {min(refused)} is not supported by this version")
-    volumes, total = services.volumes.list_page(
-        call.project_id,
-        Page(limit, offset, sort_key, descending=sort_dir == "desc"),
-        ids=_ids(ids),
-        name=name,
-        status=status,
-        id=id,
-        availability_zone=availability_zone,
-    )
-    attached = defaultdict(list)
-    for attachment in services.attachments.list_all(call.project_id):
-        attached[attachment.volume_id].append(attachment)
-    views = [_view(volume, attached[volume.id]) for volume in volumes]
-    return ListVolumesResponse(count=total, volumes=views, volumes_links=[])
 
 
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))
@@ -338,23 +280,19 @@ def _wanted(volume: WantedVolume) -> NewVolume:
     )
 
 
-def _ids(text: str | None) -> list[str] | None:
-    """The published form is a list as text: ``['a','b']``."""
-    return None if text is None else re.findall(r"[0-9a-z-]{36}", text)
-
-
 def show_view(call: Call, services: Services, volume_id: str) -> VolumeView:
     """One volume as published; its metadata says what its server and its device are like."""
     volume = services.volumes.show(call.project_id, volume_id)
     attachments = services.attachments.list_all(call.project_id, volume.id)
-    view = _view(volume, attachments)
+    shown = view(volume, attachments)
     for attachment in attachments:
         looked = {SERVER: server_state(attachment), DEVICE: device_state(attachment)}
-        view.metadata |= {name: str(state) for name, state in looked.items() if state is not None}
-    return view
+        shown.metadata |= {name: str(state) for name, state in looked.items() if state is not None}
+    return shown
 
 
-def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
+def view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
+    """One volume as a list shows it: by its records alone."""
     return VolumeView(
         id=volume.id,
         name=volume.name,
@@ -363,21 +301,26 @@ def _view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
         size=volume.size_gib,
         volume_type=volume.volume_type,
         availability_zone=volume.availability_zone,
-        metadata={
-            **volume.extra_metadata,
-            ENCRYPTED: "1",
-            CMK_ID: volume.cmk_id,
-            PROVISIONING: THIN if volume.thin else THICK,
-        },
+        metadata=metadata_of(volume),
         tags=volume.tags,
         attachments=[_attachment(a) for a in attachments],
-        user_id=volume.user_name,
+        user_id=volume.user_id,
         tenant_id=volume.project_id,
         links=[{"rel": "self", "href": f"/v2/{volume.project_id}/cloudvolumes/{volume.id}"}],
         created_at=microseconds(volume.created_at),
         updated_at=microseconds(volume.updated_at),
         wwn=volume.id.replace("-", ""),
     )
+
+
+def metadata_of(volume: Volume) -> dict[str, str]:
+    """What its metadata tells of a volume, attached or not."""
+    return {
+        **volume.extra_metadata,
+        ENCRYPTED: "1",
+        CMK_ID: volume.cmk_id,
+        PROVISIONING: THIN if volume.thin else THICK,
+    }
 
 
 def _attachment(attachment: Attachment) -> AttachmentOfVolume:

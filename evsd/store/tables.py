@@ -266,6 +266,7 @@ class Volume(Base):
     extra_metadata: Mapped[dict[str, str]] = mapped_column(default=dict)
     tags: Mapped[dict[str, str]] = mapped_column(default=dict)
     user_name: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(Id, default="", server_default="")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -128,6 +128,7 @@ class VolumeRecovery:
             extra_metadata={},
             tags={},
             user_name=owner.principal,
+            user_id=owner.user_id,
             created_at=now,
             updated_at=now,
         )

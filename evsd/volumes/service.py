@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -49,6 +49,7 @@ from evsd.store.tables import Job, Volume
 from evsd.store.transitions import advance
 from evsd.volumes import journal
 from evsd.volumes.filler import Cancelled, Filler, Serve
+from evsd.volumes.listing import Filters, Found, Page, find_page
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from nbd_plugin import luks2
 
@@ -71,24 +72,6 @@ class NewVolume:
     cmk_id: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list, in which order."""
-
-    limit: int
-    offset: int = 0
-    sort_key: str = "created_at"
-    descending: bool = True
-
-
-SORT_KEYS = {
-    "id": Volume.id,
-    "status": Volume.status,
-    "size": Volume.size_gib,
-    "created_at": Volume.created_at,
-}
 
 
 class VolumeService(Resource):
@@ -156,20 +139,15 @@ class VolumeService(Resource):
             advance(session, volume, VOLUME_STATES, event, updated_at=utcnow(), **changes)
             return journal.finish(session, job_id)
 
-    def list_page(
-        self, project_id: str, page: Page, ids: list[str] | None = None, **filters: str | None
-    ) -> tuple[list[Volume], int]:
-        """One page of a project's volumes, and how many match in all."""
-        where = [Volume.project_id == project_id]
-        where += [getattr(Volume, k) == v for k, v in filters.items() if v is not None]
-        if ids is not None:
-            where.append(Volume.id.in_(ids))
-        key = SORT_KEYS[page.sort_key]
-        query = select(Volume).where(*where)
-        query = query.order_by(key.desc() if page.descending else key, Volume.id)
+    def list_page(self, project_id: str, page: Page, filters: Filters) -> Found:
+        """One page of a project's volumes; raises `VolumeMarkerUnknown`."""
         with self._database.reading() as session:
-            total = session.scalar(select(func.count()).select_from(Volume).where(*where)) or 0
-            return list(session.scalars(query.limit(page.limit).offset(page.offset))), total
+            return find_page(session, project_id, page, filters)
+
+    def all_tags(self, project_id: str) -> list[dict[str, str]]:
+        """The tags of each of a project's volumes."""
+        with self._database.reading() as session:
+            return list(session.scalars(select(Volume.tags).where(Volume.project_id == project_id)))
 
     def show(self, project_id: str, volume_id: str) -> Volume:
         """One volume; raises `VolumeNotFound`, for a foreign project's too."""
@@ -375,7 +353,7 @@ class VolumeService(Resource):
 
     def _require_free_name(self, project_id: str, name: str) -> None:
         """Refuse before a data key is made; the unique index has the last word."""
-        if self.list_page(project_id, Page(limit=1), name=name)[1]:
+        if self.list_page(project_id, Page(limit=1), Filters({"name": name})).total:
             raise VolumeNameTaken(name=name, reason="")
 
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
@@ -479,6 +457,7 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
         extra_metadata=wanted.metadata,
         tags=wanted.tags,
         user_name=call.principal,
+        user_id=call.user_id,
         created_at=now,
         updated_at=now,
     )
