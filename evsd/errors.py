@@ -152,7 +152,7 @@ class KmsMissing(KmsError):
 
 class KmsBadSequence(KmsError):
     code, status = "KMS.0206", 400
-    template = "bad sequence {value!r}: a message id of 36 characters"
+    template = "bad sequence {value!r}: a message id of at most 36 characters"
 
 
 class KmsBadKeyId(KmsError):
@@ -532,6 +532,12 @@ class VolumeTypeUnknown(EvsError):
 class EvsBadLimit(EvsError):
     code, status = "EVS.1023", 400
     template = "bad limit or offset {value!r}: limit is 1 to 1000, offset 0 or more"
+
+
+class VolumeMarkerUnknown(EvsError):
+    code, status = "EVS.1024", 400
+    template = "there is no volume {value!r}, after which the list would go on"
+    remedy_template = "list from the beginning: the volume was deleted meanwhile"
 
 
 class VolumeNotDeletable(EvsError):

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import evsd
-from evsd.api import audit, cinder, evs, headers, iam, kms
+from evsd.api import audit, cinder, evs, evs_lists, headers, iam, kms, versions
 from evsd.api.errors import gateway_body
 from evsd.api.gateway import Authenticate, Gateway
 from evsd.api.routes import Services, no_such_api
@@ -22,22 +22,29 @@ def build_app(
 ) -> FastAPI:
     """The ASGI application; without services it can only describe itself (OpenAPI)."""
     app = FastAPI(
-        title="evsd", version=evsd.__version__, openapi_url=None, docs_url=None, redoc_url=None
+        title="evsd",
+        version=evsd.__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # SDKs follow no redirect, and take one for done
     )
     for routes in (
         *kms.ROUTERS,
+        evs_lists.routes,  # before what takes any word for a volume's id
         evs.routes,
         cinder.routes,
         headers.routes,
         iam.routes,
         audit.routes,
+        versions.routes,
     ):
         app.include_router(routes)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _no_route)
     app.state.services = services
     if authenticate is not None:
-        app.add_middleware(Gateway, authenticate=authenticate)
+        app.add_middleware(Gateway, authenticate=authenticate, open_paths=versions.PATHS)
     return app
 
 

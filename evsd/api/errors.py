@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from evsd import errors as e
 from evsd.errors import PublishedError
 
+JSON_TYPE = "Content-Type: application/json"
 Body = Callable[[PublishedError], dict[str, Any]]
 
 
@@ -47,8 +48,12 @@ class Style:
         """The published error of the first thing that is wrong with a request."""
         first = failed.errors()[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = "it is not known here, and nothing that narrows a list is ignored"
         if first["type"] == "json_invalid":
             return self.malformed(field="body", reason=first.get("ctx", {}).get("error", reason))
+        if first["type"] == "missing" and first["loc"] == ("body",):
+            return self.missing(field=f"body (JSON, with {JSON_TYPE})", reason=reason)
         names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
         name = next((n for n in reversed(names) if n in self.fields), ".".join(names) or "body")
         if first["type"] == "missing" and name not in self.fields:
@@ -63,8 +68,13 @@ def _shorten(value: object) -> object:
 
 
 def gateway_body(error: PublishedError, request_id: str) -> dict[str, Any]:
-    """The API gateway's own errors."""
-    return {"error_code": error.code, "error_msg": error.text, "request_id": request_id}
+    """The API gateway's own errors; `message` is what clients made for other clouds show."""
+    return {
+        "error_code": error.code,
+        "error_msg": error.text,
+        "message": error.text,
+        "request_id": request_id,
+    }
 
 
 def _kms_body(error: PublishedError) -> dict[str, Any]:

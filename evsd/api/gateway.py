@@ -30,8 +30,11 @@ Authenticate = Callable[[SignedRequest], Awaitable[Principal]]
 class Gateway:
     """ASGI middleware in front of every route."""
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
-        self._app, self._authenticate = app, authenticate
+    def __init__(
+        self, app: ASGIApp, authenticate: Authenticate, open_paths: frozenset[str]
+    ) -> None:
+        """Whoever only reads one of `open_paths` need not say who it is."""
+        self._app, self._authenticate, self._open_paths = app, authenticate, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer it here."""
@@ -57,14 +60,14 @@ class Gateway:
         request_id = scope["state"]["request_id"]
         try:
             body = await _read_body_in_time(receive, _limit(scope))
-            principal = await self._authenticate(_signed(scope, body))
+            if scope["method"] != "GET" or scope["path"] not in self._open_paths:
+                scope["state"]["principal"] = await self._authenticate(_signed(scope, body))
         except PublishedError as error:
             await _refuse(error, scope, receive, send)
         except Exception:
             log.exception("authentication failed")
             await _refuse(Internal(request_id=request_id), scope, receive, send)
         else:
-            scope["state"]["principal"] = principal
             await self._app(scope, _replay(body, receive), send)
 
 

@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from evsd.api import json_body
 from evsd.api.errors import Style
 from evsd.attach.service import AttachmentService
 from evsd.errors import IamNotFound, Internal, KmsUnavailable, NoSuchApi, PublishedError
@@ -96,6 +97,11 @@ def needs(permission: Permission, of_others: Permission | None = None) -> dict[s
     if of_others is not None:
         extra["x-permission-of-others"] = str(of_others)
     return {"dependencies": [Depends(authorise)], "openapi_extra": extra}
+
+
+def open_to_all(permission: Permission) -> dict[str, Any]:
+    """Keyword arguments of a route that answers whoever asks, known or not: see `Gateway`."""
+    return {"openapi_extra": {"x-permission": str(permission)}}
 
 
 async def _authorise(request: Request, permission: Permission) -> None:
@@ -209,7 +215,8 @@ async def _handled(
 ) -> Response:
     """What the route answers; what FastAPI has against a request is raised as the service's own."""
     try:
-        _check_text(await request.body(), style)
+        if request.scope["route"].body_field is not None:
+            json_body.check(request, await request.body(), style)
         return await handle(request)
     except RequestValidationError as failed:
         raise style.of_validation(failed) from failed
@@ -270,20 +277,8 @@ def _collect(body: object, named: dict[str, str]) -> None:
 
 
 def _shortened(text: str) -> str:
-    """As much as an id may have; half a character (see `_check_text`) would make no record."""
+    """As much as an id may have; half a character (see `json_body`) would make no record."""
     return text[:64].encode(errors="replace").decode()
-
-
-def _check_text(body: bytes, style: Style) -> None:
-    """JSON can spell half a character ("\\ud800"), which no database or file can hold."""
-    if b"\\ud" not in body.lower():
-        return
-    try:
-        json.dumps(json.loads(body), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise style.malformed(field="body", reason="it holds half a character") from error
-    except (ValueError, RecursionError):
-        return  # the route's own parser says it better
 
 
 def no_such_api(request: Request) -> NoSuchApi:

@@ -183,7 +183,7 @@ POLICY: dict[Permission, frozenset[Role] | frozenset[Role | None]] = {
     Permission.KEY_DELETE_MATERIAL: KEY_ADMINISTRATORS,
     Permission.KEY_ROTATE: KEY_ADMINISTRATORS,
     Permission.KEY_ROTATION_SHOW: READERS,
-    Permission.VERSION_SHOW: READERS,
+    Permission.VERSION_SHOW: EVERY_CALLER,
     Permission.KEY_QUOTA_SHOW: READERS,
     Permission.DATAKEY_CREATE: KEY_USERS,
     Permission.DATAKEY_CREATE_SEALED: KEY_USERS,

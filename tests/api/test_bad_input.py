@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -56,7 +57,9 @@ def code(response: httpx.Response) -> str:
     return str(inner.get("error_code") or inner["code"])
 
 
-@pytest.mark.parametrize("size", [0, -1, 10**9, "abc", "10", None, True, [], {}, 32769, 1e400])
+@pytest.mark.parametrize(
+    "size", [0, -1, 10**9, "abc", "10", None, True, [], {}, 32769, 1e400, 1.5, 0.5]
+)
 def test_a_bad_size_is_refused(client: Client, size: object) -> None:
     raw = json.dumps({"volume": {"name": "bad", "size": size}}).replace("Infinity", "1e400")
     response = client.send(VOLUMES, raw.encode())
@@ -64,9 +67,23 @@ def test_a_bad_size_is_refused(client: Client, size: object) -> None:
     assert "bad" not in client.volume_names()
 
 
-def test_decimals_of_a_size_are_truncated_as_published(client: Client) -> None:
-    assert client.create(name="decimal", size=1.9).status_code == 200
-    assert "decimal" in client.volume_names()
+@pytest.mark.parametrize("size", ["2.0", "2e0", "20e-1", "2"])
+def test_a_whole_number_is_one_however_json_spells_it(client: Client, size: str) -> None:
+    name = f"spelled-{size}"
+    raw = f'{{"volume": {{"name": "{name}", "size": {size}}}}}'
+    assert client.send(VOLUMES, raw.encode()).status_code == 200
+    found = client.http.get(f"/v2/{client.project}/cloudvolumes/detail?name={name}").json()
+    assert [volume["size"] for volume in found["volumes"]] == [2]
+
+
+@pytest.mark.parametrize("size", [1.5, True, "3", None, -2])
+def test_a_bad_new_size_is_refused(client: Client, size: object) -> None:
+    client.create(name="grows-badly")
+    found = client.http.get(f"/v2/{client.project}/cloudvolumes/detail?name=grows-badly").json()
+    volume_id = found["volumes"][0]["id"]
+    for path in (f"{VOLUMES}/{volume_id}/action", f"/v3/{{p}}/volumes/{volume_id}/action"):
+        response = client.post(path, {"os-extend": {"new_size": size}})
+        assert (response.status_code, "whole GiB" in response.text) == (400, True)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, 5, None, "a\nb", "\x00"])
@@ -260,7 +277,7 @@ def test_an_unknown_path_is_the_gateways_404(client: Client) -> None:
         ("list-keys", {"marker": "9" * 20}, "KMS.1602"),
         ("list-keys", {"marker": 10**20}, "KMS.1602"),
         ("list-keys", {"limit": "0"}, "KMS.1601"),
-        ("create-key", {"key_alias": "x", "sequence": "short"}, "KMS.0206"),
+        ("create-key", {"key_alias": "x", "sequence": "x" * 37}, "KMS.0206"),
         ("create-key", {"key_alias": "x", "keystore_id": "7"}, "KMS.0308"),
         ("create-key", {"key_alias": "x", "key_spec": "RSA_2048"}, "KMS.0308"),
         ("create-key", {"key_alias": "x", "key_description": "x" * 256}, "KMS.1103"),
@@ -315,9 +332,68 @@ def test_a_malformed_volume_id_is_refused(client: Client, volume_id: str) -> Non
     assert code(response) in ("EVS.1002", "APIGW.0101")
 
 
-def test_a_filter_that_is_not_supported_is_refused_not_ignored(client: Client) -> None:
-    response = client.http.get(f"/v2/{client.project}/cloudvolumes/detail?metadata={{}}")
-    assert (response.status_code, code(response)) == (400, "EVS.1009")
+JSON_BODIES = {
+    f"{KMS}/create-key": ({"key_alias": "typed"}, "KMS.0202"),
+    VOLUMES: ({"volume": {"name": "typed", "size": 1}}, "EVS.5400"),
+    ATTACHMENTS: ({"attachment": {"volume_uuid": UNKNOWN_KEY}}, "EVS.5400"),
+    "/v3/groups": ({"group": {"name": "typed"}}, "IAM.0011"),
+}
+
+
+@pytest.mark.parametrize("path", JSON_BODIES)
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({}, "it has no Content-Type"),
+        ({"content-type": "application/x-www-form-urlencoded"}, "x-www-form-urlencoded"),
+        ({"content-type": "text/plain"}, "text/plain"),
+        ({"content-type": "multipart/form-data; boundary=x"}, "multipart/form-data"),
+        ({"content-type": "nonsense"}, "nonsense"),
+        ({"content-type": ""}, "Content-Type is ''"),
+        ({"content-type": "application/json; charset=latin-1"}, "latin-1"),
+        ({"content-type": "application/json; charset=nonsense"}, "nonsense"),
+        ({"content-type": "application/json", "content-encoding": "gzip"}, "gzip"),
+    ],
+)
+def test_a_body_of_another_kind_is_told_what_to_send(
+    client: Client, path: str, headers: dict[str, str], named: str
+) -> None:
+    body, expected = JSON_BODIES[path]
+    raw = json.dumps(body).encode()
+    if "content-encoding" in headers:
+        raw = gzip.compress(raw)
+    response = client.http.post(path.format(p=client.project), content=raw, headers=headers)
+    assert (response.status_code, code(response)) == (400, expected)
+    assert named in response.text
+    assert "send JSON, with Content-Type: application/json" in response.text
+    assert "typed" not in client.volume_names()
+
+
+@pytest.mark.parametrize("path", JSON_BODIES)
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/json"}])
+def test_an_empty_body_is_told_what_to_send(
+    client: Client, path: str, headers: dict[str, str]
+) -> None:
+    response = client.http.post(path.format(p=client.project), headers=headers)
+    assert response.status_code == 400
+    assert "Content-Type: application/json" in response.text
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["application/json;charset=UTF-8", 'application/json; charset="utf-8"', "APPLICATION/JSON"],
+)
+def test_json_is_understood_however_its_type_is_spelled(client: Client, given: str) -> None:
+    raw = json.dumps({"key_id": client.key_id}).encode()
+    path = f"{KMS}/describe-key".format(p=client.project)
+    headers = {"content-type": given, "content-encoding": "identity"}
+    assert client.http.post(path, content=raw, headers=headers).status_code == 200
+
+
+def test_a_list_may_be_asked_for_without_a_body(client: Client) -> None:
+    for operation in ("list-keys", "list-retirable-grants"):
+        answer = client.http.post(f"{KMS}/{operation}".format(p=client.project))
+        assert answer.status_code == 200
 
 
 def test_volumes_are_filtered_and_sorted(client: Client) -> None:

@@ -114,7 +114,7 @@ def test_the_hundred_and_first_key_is_refused(kms: Kms) -> None:
 
 
 def test_versions_are_listed_and_shown(kms: Kms) -> None:
-    assert [version.id for version in kms("show_versions").versions] == ["v1.0"]
+    assert "v1.0" in [version.id for version in kms("show_versions").versions]
     assert kms("show_version", version_id="v1.0").version["id"] == "v1.0"
     assert kms.refusal("show_version", version_id="v9")[0] == 404
 

@@ -5,8 +5,8 @@
 
 from fastapi.routing import APIRouter
 
-from evsd.api.kms import datakeys, grants, imports, keys, rotation, tags, versions
+from evsd.api.kms import datakeys, grants, imports, keys, rotation, tags
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    module.routes for module in (keys, datakeys, grants, imports, rotation, tags, versions)
+    module.routes for module in (keys, datakeys, grants, imports, rotation, tags)
 )

@@ -47,6 +47,7 @@ class ListKeysBody(PageBody):
 
     key_state: Annotated[str, Field(pattern="^[1-5]$")] | None = None
     key_spec: Annotated[str, Field(pattern=f"^({SPECS})$")] = "AES_256"
+    enterprise_project_id: str | None = None
 
 
 class ScheduleDeletionBody(KeyBody):
@@ -186,7 +187,8 @@ async def list_keys(
 ) -> ListKeysResponse:
     """One page of the project's keys; the marker is an offset."""
     page = body or ListKeysBody()
-    none = page.key_spec not in ("AES_256", "ALL")
+    of_every_key = page.enterprise_project_id in (None, "", "0", "all")
+    none = page.key_spec not in ("AES_256", "ALL") or not of_every_key
     listed = await services.keys.ask(
         "list_keys",
         call,

@@ -73,7 +73,7 @@ class InstancesBody(Body):
 
     action: Annotated[str, Field(pattern="^(filter|count)$")]
     tags: Annotated[list[TagFilter], Field(default_factory=list, max_length=10)]
-    matches: Annotated[list[Match], Field(default_factory=list, max_length=10)]
+    matches: Annotated[list[Match], Field(default_factory=list, max_length=1)]
     limit: Annotated[Number, Field(ge=1, le=1000)] = 10
     offset: Annotated[Number, Field(ge=0, le=MAX_OFFSET)] = 0
 
