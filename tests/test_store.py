@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import select
+from sqlalchemy import MetaData, select
 
 from evsd.store.database import MIGRATIONS, Database, utcnow
 from evsd.store.tables import Cmk, Domain, History, Project, Volume
@@ -144,3 +144,52 @@ def test_a_change_that_the_table_does_not_list_changes_nothing(tmp_path: Path) -
         assert not advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
     with database.reading() as session:
         assert session.scalars(select(Volume.status)).one() == "available"
+
+
+def test_a_volume_that_knows_only_its_users_name_gets_the_id(tmp_path: Path) -> None:
+    with closing(Database(f"sqlite:///{tmp_path}/evsd.db")) as database:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with database.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0009")
+            old = MetaData()
+            old.reflect(connection)
+            for table, rows in before_ids():
+                connection.execute(old.tables[table].insert(), rows)
+            command.upgrade(config, "head")
+            connection.commit()
+        with database.reading() as session:
+            found = {volume.name: volume.user_id for volume in session.scalars(select(Volume))}
+    assert found == {"alices": "alice-of-d", "gone": "", "others": "alice-of-e"}
+
+
+def before_ids() -> list[tuple[str, list[dict[str, object]]]]:
+    """Two domains with a user of one name, and volumes of theirs and of nobody's any more."""
+    text = {"description": "", "created_at": utcnow()}
+    users = {"name": "alice", "email": "", "enabled": True, "from_settings": False, **text}
+    key = {"alias": "k", "status": "2", "is_default": False, "version": 1, "origin": "kms", **text}
+    disk = {"size_gib": 1, "volume_type": "SSD", "availability_zone": "local", "thin": True, **text}
+    disk |= {"status": "available", "cmk_id": "k", "wrapped_dek": b"", "updated_at": utcnow()}
+    disk |= {"extra_metadata": {}, "tags": {}}
+    made = (("alices", "p", "alice"), ("gone", "p", "bob"), ("others", "q", "alice"))
+    projects = (("p", "d"), ("q", "e"))
+    return [
+        ("domains", [{"id": name, "name": name} for name in "de"]),
+        (
+            "projects",
+            [
+                {"id": name, "domain_id": above, "name": name, "region": "", "description": ""}
+                for name, above in projects
+            ],
+        ),
+        ("users", [{"id": f"alice-of-{above}", "domain_id": above, **users} for above in "de"]),
+        ("keys", [{"id": "k", "domain_id": "d", "project_id": "p", **key}]),
+        (
+            "volumes",
+            [
+                {"id": name, "project_id": project, "name": name, "user_name": user, **disk}
+                for name, project, user in made
+            ],
+        ),
+    ]
