@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from evsd.api.authentication import SignedRequest
 from evsd.api.errors import gateway_body
 from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
+from evsd.iam import signature
 from evsd.iam.principals import Principal
 
 BODY_LIMIT = 512 * 1024
@@ -33,7 +34,7 @@ class Gateway:
     def __init__(
         self, app: ASGIApp, authenticate: Authenticate, open_paths: frozenset[str]
     ) -> None:
-        """Whoever only reads one of `open_paths` need not say who it is."""
+        """Whoever only reads one of `open_paths` need not sign; a false signature is none."""
         self._app, self._authenticate, self._open_paths = app, authenticate, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +61,7 @@ class Gateway:
         request_id = scope["state"]["request_id"]
         try:
             body = await _read_body_in_time(receive, _limit(scope))
-            if scope["method"] != "GET" or scope["path"] not in self._open_paths:
+            if not self._is_open(scope):
                 scope["state"]["principal"] = await self._authenticate(_signed(scope, body))
         except PublishedError as error:
             await _refuse(error, scope, receive, send)
@@ -69,6 +70,10 @@ class Gateway:
             await _refuse(Internal(request_id=request_id), scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        reads = scope["method"] == "GET" and scope["path"] in self._open_paths
+        return reads and not signature.is_claimed(scope["headers"])
 
 
 class _Responder:

@@ -81,6 +81,14 @@ def read(
     return Signature(access, texts, value, values.get("x-security-token"))
 
 
+def is_claimed(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a request says that it is signed, truly or not."""
+    return any(
+        name.lower() == b"authorization" and value.startswith(ALGORITHM.encode())
+        for name, value in headers
+    )
+
+
 def access_named(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """The access key a request names, however false its signature; empty where there is none."""
     for name, value in headers:

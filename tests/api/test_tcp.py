@@ -76,7 +76,7 @@ def test_answers_do_not_wait_for_delayed_acknowledgements() -> None:
         running_server() as (running, address),
         socket.create_connection(address, PATIENCE_S) as client,
     ):
-        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /v3/projects HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 401")
         [connection] = running.server_state.connections
         accepted: Any = connection
@@ -84,14 +84,16 @@ def test_answers_do_not_wait_for_delayed_acknowledgements() -> None:
         assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /v3/pro", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /v3/pro", b"GET /v3/projects HTTP/1.1\r\nHost: x\r\nX-Slow: "]
+)
 def test_a_head_that_does_not_come_ends_the_connection(unheard: socket.socket, sent: bytes) -> None:
     unheard.sendall(sent)
     assert is_ended(unheard)
 
 
 def test_a_head_in_drops_ends_the_connection_too(unheard: socket.socket) -> None:
-    unheard.sendall(b"GET / HTTP/1.1\r\n")
+    unheard.sendall(b"GET /v3/projects HTTP/1.1\r\n")
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         for number in range(600):
             unheard.sendall(b"X-%d: y\r\n" % number)
@@ -101,7 +103,7 @@ def test_a_head_in_drops_ends_the_connection_too(unheard: socket.socket) -> None
 def test_a_second_request_of_a_connection_has_its_head_in_time_too(
     client: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    client.sendall(b"GET /v3/projects HTTP/1.1\r\nHost: x\r\n\r\n")
     assert client.recv(4096).startswith(b"HTTP/1.1 401")
     monkeypatch.setattr(server, "HEAD_TIMEOUT_S", SHORT_S)
     client.sendall(b"GET / HT")
@@ -133,7 +135,7 @@ def test_a_connection_may_be_idle_for_longer_than_clients_keep_it() -> None:
 def test_a_head_without_end_ends_the_connection(tcp_evsd: Evsd) -> None:
     host, port = tcp_evsd.url().removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), PATIENCE_S) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nX-Endless: ")
+        client.sendall(b"GET /v3/projects HTTP/1.1\r\nX-Endless: ")
         sent = 0
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
             while sent < 64 * 1024 * 1024:

@@ -64,6 +64,17 @@ def test_a_stranger_reads_nothing_else(stranger: httpx.Client, method: str, path
     assert stranger.request(method, url).status_code == 401
 
 
+@pytest.mark.parametrize("given", ["Basic eDp5", "Bearer x", "AWS4-HMAC-SHA256 Credential=A"])
+def test_whoever_signs_in_another_way_reads_them_first(stranger: httpx.Client, given: str) -> None:
+    headers = {"authorization": given, "x-auth-token": "notused"}
+    assert stranger.get("/v3", headers=headers).status_code == 200
+
+
+def test_a_false_signature_is_refused_here_too(stranger: httpx.Client) -> None:
+    given = "SDK-HMAC-SHA256 Access=A, SignedHeaders=host;x-sdk-date, Signature=" + "0" * 64
+    assert stranger.get("/v3", headers={"authorization": given}).status_code == 401
+
+
 def test_a_stranger_does_nothing_but_read(stranger: httpx.Client) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert stranger.request(method, "/v3").status_code == 401
