@@ -12,6 +12,7 @@ import structlog
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import evsd
 from evsd.api.authentication import SignedRequest
 from evsd.api.errors import gateway_body
 from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
@@ -44,7 +45,7 @@ class Gateway:
         request_id, started = uuid.uuid4().hex, time.monotonic()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         scope["state"]["request_id"] = request_id
-        respond = _Responder(send, request_id)
+        respond = _Responder(send, scope["state"])
         try:
             await self._let_in(scope, receive, respond)
         finally:
@@ -77,19 +78,19 @@ class Gateway:
 
 
 class _Responder:
-    """Adds the request id to the answer and remembers its status."""
+    """Adds the request id to the answer, and evsd's version, and remembers its status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._request_id = send, request_id
+    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+        self._send, self._state = send, state
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", []),
-                (b"x-request-id", self._request_id.encode()),
-            ]
+            headers = [(b"x-request-id", self._state["request_id"].encode())]
+            if "principal" in self._state:  # strangers are not told
+                headers.append((b"x-evsd-version", evsd.__version__.encode()))
+            message["headers"] = [*message.get("headers", []), *headers]
         await self._send(message)
 
 

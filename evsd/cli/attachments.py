@@ -16,12 +16,13 @@ import click
 from evsd import connector
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused, UsageProblem
-from evsd.cli.interrupts import answered, no_more_interrupts, uninterrupted
+from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
+from evsd.cli.problems import warn
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.option(
     "--transport",
     type=click.Choice(["auto", "kernel", "fuse", "uri"]),
@@ -71,8 +72,7 @@ def socket_of(uri: str) -> Path:
 def _attach(api: Api, volume: Object, host: Object, *, read_only: bool) -> Object:
     mode = "ro" if read_only else "rw"
     wanted = {"volume_uuid": volume["id"], "connector": host, "mode": mode}
-    with answered():
-        attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
+    attachment = api.attachment("POST", body={"attachment": wanted})["attachment"]
     device = _connect(host["transport"], attachment, read_only=read_only)
     update = {"attachment": {"connector": {**host, "mountpoint": device}}}
     api.attachment("PUT", attachment["id"], update)
@@ -84,7 +84,8 @@ def _attach(api: Api, volume: Object, host: Object, *, read_only: bool) -> Objec
 def _undone_on_failure(api: Api, volume: Object, host: Object) -> Iterator[None]:
     """No half-made attachment is left behind, by Ctrl-C at any moment neither."""
     try:
-        yield
+        with noted(f"volume {volume['name']} is not attached"):
+            yield
     except BaseException:
         with uninterrupted():
             _take_back(api, volume["name"], host["initiator"])
@@ -92,7 +93,7 @@ def _undone_on_failure(api: Api, volume: Object, host: Object) -> Iterator[None]
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.option(
     "--force",
     is_flag=True,
@@ -118,12 +119,15 @@ def detach(session: Session, name: str, force: bool) -> None:
             f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
             "or say --force if that host is gone"
         )
-    lost = _disconnect(attachment["attachment_id"], force=force)
-    answer = api.attachment("DELETE", attachment["attachment_id"])
+    with noted(f"if `evsctl show {volume['name']}` still has it attached, detach it again"):
+        lost = _disconnect(attachment["attachment_id"], force=force)
+        answer = api.attachment("DELETE", attachment["attachment_id"])
     session.show(answer, lambda: f"volume {volume['name']} is detached")
     if lost:
-        click.echo(f"Warning: {lost}; what was written after the last sync is lost", err=True)
-        click.echo("  check the filesystem before use", err=True)
+        warn(
+            f"{lost}; what was written after the last sync is lost",
+            "check the filesystem before use",
+        )
 
 
 COMMANDS = (attach, detach)
@@ -137,8 +141,10 @@ def _take_back(api: Api, name: str, initiator: str) -> None:
                 _disconnect(attachment["id"], force=True)  # nobody was told of the device
                 api.attachment("DELETE", attachment["id"])
     except Refused as error:
-        click.echo(f"Warning: the attach could not be undone: {error.message}", err=True)
-        click.echo(f"  when evsd answers again: evsctl detach {name}", err=True)
+        warn(
+            f"the attach could not be undone: {error.problem.message}",
+            f"when evsd answers again: evsctl detach {name}",
+        )
 
 
 def _this_host(transport: str, device: str) -> dict[str, Any]:

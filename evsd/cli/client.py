@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 
-from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.errors import Refused, Unreachable, UsageProblem
+from evsd.cli.interrupts import answered, noted
 from evsd.cli.signing import AccessKeyAuth
+from evsd.cli.unreachable import authorities, unreachable
 
 TIMEOUT_S = 120.0
 POLL_S = 0.2
+ALIAS_PREFIX = "alias/"
+# Of the KMS, where every operation is a POST.
+CHANGES_NOTHING = ("list-", "describe-", "get-", "create-datakey", "encrypt-", "decrypt-", "gen-")
 Object = dict[str, Any]
 
 
 class Api:
     """One server, one project. Every method returns the object the API returned."""
 
-    def __init__(self, endpoint: str, project: str) -> None:
+    def __init__(self, endpoint: str, project: str, timeout_s: float = TIMEOUT_S) -> None:
         self._endpoint, self._project_name = endpoint, project
-        if endpoint.startswith("unix://"):
-            path = Path(endpoint.removeprefix("unix://"))
-            self._http = httpx.Client(
-                transport=httpx.HTTPTransport(uds=str(path)),
-                base_url="http://evsd",
-                timeout=TIMEOUT_S,
-            )
-        elif endpoint.startswith(("http://", "https://")):
-            self._http = httpx.Client(
-                base_url=endpoint,
-                timeout=TIMEOUT_S,
-                auth=AccessKeyAuth.from_environment(),
-                verify=_authorities(),
-            )
-        else:
+        self.changed = False  # whether anything was, by one of the requests
+        # Of the last answer.
+        self.server_version: str | None = None
+        self.request_id: str | None = None
+        if not endpoint.startswith(("unix://", "http://", "https://")):
             raise UsageProblem(
                 f"EVSD_ENDPOINT {endpoint!r} is not unix://PATH, http:// or https://"
             )
+        try:
+            self._http = _client(endpoint, timeout_s)
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # also of a proxy's
+            raise UsageProblem(f"EVSD_ENDPOINT {endpoint!r} can't be used: {error}") from error
 
     def request(
         self,
@@ -55,20 +51,36 @@ class Api:
         """One request; `{project}` in the path is filled in. Raises `Refused`."""
         if "{project}" in path:
             path = path.replace("{project}", self.project_id)
+        if method == "GET" or path.rpartition("/kms/")[2].startswith(CHANGES_NOTHING):
+            return self._request(method, path, body, query)
+        with answered():
+            with noted("evsd did not answer, it may have done what was asked"):
+                answer = self._request(method, path, body, query)
+            self.changed = True
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        query: Mapping[str, str] | None,
+    ) -> Object:
         try:
             response = self._http.request(method, path, json=body, params=query or {})
-        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-            raise Refused(
-                "", f"evsd can't be reached at {self._endpoint}: {error}", "is it running?"
-            ) from error
-        try:
-            answer: Object = response.json() if response.content else {}
-        except ValueError as error:
-            raise Refused(
-                f"HTTP {response.status_code}", f"{self._endpoint} answered no JSON", "is it evsd?"
-            ) from error
+        except UnicodeError as error:
+            raise UsageProblem(f"this is no text: {error}") from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise unreachable(self._endpoint, error) from error
+        self.server_version = response.headers.get("x-evsd-version")
+        self.request_id = response.headers.get("x-request-id")
+        answer = _object(response)
+        if answer is None:
+            raise Unreachable(
+                f"{self._endpoint} answered no JSON (HTTP {response.status_code})", "is it evsd?"
+            )
         if response.status_code >= 400:
-            raise Refused.from_body(response.status_code, answer)
+            raise Refused.from_body(response.status_code, answer, self.request_id)
         return answer
 
     @cached_property
@@ -90,9 +102,9 @@ class Api:
     def identity(self, plural: str, reference: str, path: str = "") -> Object:
         """The user, group, project or agency that `reference`, an id or a name, names."""
         listed = self.request("GET", path or f"/v3/{plural}")[plural]
-        for field in ("id", "name"):
+        for field, wanted in (("id", reference.lower()), ("name", reference)):
             for record in listed:
-                if record[field] == reference:
+                if record[field] == wanted:
                     found: Object = record
                     return found
         kind = {"agencies": "agency"}.get(plural, plural.removesuffix("s"))
@@ -122,9 +134,18 @@ class Api:
         """One KMS operation."""
         return self.request("POST", f"/v1.0/{{project}}/kms/{operation}", body)
 
-    def list_keys(self, **filters: str) -> list[Object]:
-        """All keys of the project."""
-        return [key for page in self._key_pages(filters) for key in page["key_details"]]
+    def list_keys_response(self, **filters: str) -> Object:
+        """The project's keys, all of them, as one list response."""
+        pages = list(self._key_pages(filters))
+        joined = {
+            name: [e for page in pages for e in page[name]] for name in ("keys", "key_details")
+        }
+        return {**pages[-1], **joined}
+
+    def list_keys(self) -> list[Object]:
+        """The details of all keys of the project."""
+        found: list[Object] = self.list_keys_response()["key_details"]
+        return found
 
     def _key_pages(self, filters: dict[str, str]) -> Iterator[Object]:
         marker, more = "0", True
@@ -134,15 +155,25 @@ class Api:
             marker, more = page["next_marker"], page["truncated"] == "true"
 
     def key_id(self, reference: str) -> str:
-        """The id of the key that `reference`, an id or an alias, names."""
-        if _is_uuid(reference):
-            return reference
-        for key in self.list_keys():
-            if key["key_alias"] == reference:
-                return str(key["key_id"])
-        raise Refused(
-            "KMS.0207", f"key {reference} does not exist", "`evsctl key list` shows the keys"
-        )
+        """The id of the key that `reference` names: an id, an alias, or ``alias/`` and an alias."""
+        wanted = reference.strip()
+        as_id = _as_id(wanted)
+        if as_id == wanted:
+            return wanted
+        names = {wanted, wanted.removeprefix(ALIAS_PREFIX)}
+        found = [key for key in self.list_keys() if key["key_alias"] in names]
+        if as_id is not None and not found:
+            return as_id
+        if len(found) > 1:  # one has an alias that itself begins so
+            listed = " and ".join(f"{key['key_alias']} ({key['key_id']})" for key in found)
+            raise UsageProblem(f"{wanted} may be {listed}: say the id")
+        if not found:
+            raise Refused(
+                "KMS.0207",
+                f"key {wanted or repr(reference)} does not exist",
+                "`evsctl key list` shows the keys",
+            )
+        return str(found[0]["key_id"])
 
     # --- volumes -------------------------------------------------------------------------------
 
@@ -162,7 +193,7 @@ class Api:
 
     def volume(self, name: str) -> Object:
         """The show response of a volume, by id or by name."""
-        for filters in ({"id": name}, {"name": name}):
+        for filters in ({"id": _as_id(name) or name}, {"name": name}):
             found = self.volumes(**filters)["volumes"]
             if found:
                 return self.request("GET", f"/v2/{{project}}/cloudvolumes/{found[0]['id']}")
@@ -235,17 +266,25 @@ class Api:
         return answer
 
 
-def _authorities() -> ssl.SSLContext:
-    """Who may vouch for the server: the file EVSD_CA, SSL_CERT_FILE, or the system's."""
-    authorities = os.environ.get("EVSD_CA")
-    try:
-        return ssl.create_default_context(cafile=authorities)
-    except OSError as error:
-        raise UsageProblem(f"EVSD_CA {authorities}: {error}") from error
+def _client(endpoint: str, timeout_s: float) -> httpx.Client:
+    if endpoint.startswith("unix://"):
+        transport = httpx.HTTPTransport(uds=endpoint.removeprefix("unix://"))
+        return httpx.Client(transport=transport, base_url="http://evsd", timeout=timeout_s)
+    auth = AccessKeyAuth.from_environment()
+    return httpx.Client(base_url=endpoint, timeout=timeout_s, auth=auth, verify=authorities())
 
 
-def _is_uuid(text: str) -> bool:
+def _object(response: httpx.Response) -> Object | None:
     try:
-        return str(UUID(text)) == text
+        answer = response.json() if response.content else {}
     except ValueError:
-        return False
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _as_id(text: str) -> str | None:
+    """The id that a text is, in whatever case it is written."""
+    try:
+        return str(UUID(text)) if str(UUID(text)) == text.lower() else None
+    except ValueError:
+        return None

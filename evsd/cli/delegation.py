@@ -9,6 +9,7 @@ import click
 from evsd.cli.agencies import AGENCIES, grants, roles_here, show_agencies
 from evsd.cli.client import Api
 from evsd.cli.errors import Refused
+from evsd.cli.interrupts import answered
 from evsd.cli.output import Session, output_option, pass_session, yes_option
 from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
 
@@ -26,8 +27,9 @@ def delegation() -> None:
 def create(session: Session) -> None:
     """Allow it; needs a security administrator, once for each project."""
     api = session.api
-    agency = _agency(api) or _create(api)
-    api.request("PUT", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR}")
+    with answered():
+        agency = _agency(api) or _create(api)
+        api.request("PUT", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR}")
     answer = api.request("GET", f"{AGENCIES}/{agency['id']}")
     session.show(answer, lambda: f"agency {AGENCY}: the volume service may use this project's keys")
 

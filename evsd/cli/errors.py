@@ -6,25 +6,34 @@ from typing import Any, Self
 
 import click
 
+from evsd.cli.problems import FAILED, UNREACHABLE, Problem
+
 
 class Refused(click.ClickException):
     """The server, or this host, said no: published code, message and remedy on standard error."""
 
     exit_code = 1
 
-    def __init__(self, code: str, message: str, remedy: str) -> None:
+    def __init__(self, code: str, message: str, remedy: str, request_id: str | None = None) -> None:
         self.code = code
-        head = f"{code}: {message}" if code else message
-        super().__init__(f"{head}\n  {remedy}" if remedy else head)
+        self.problem = Problem(code or FAILED, message, remedy, request_id)
+        super().__init__(self.problem.as_text())
 
     @classmethod
-    def from_body(cls, status: int, body: dict[str, Any]) -> Self:
+    def from_body(cls, status: int, body: dict[str, Any], request_id: str | None = None) -> Self:
         """From an error body of any of the services."""
         inner = next((v for v in body.values() if isinstance(v, dict)), body)
         code = inner.get("error_code") or inner.get("code") or f"HTTP {status}"
         text = str(inner.get("error_msg") or inner.get("message") or "no message")
         message, _, remedy = text.partition("; ")
-        return cls(str(code), message, remedy)
+        return cls(str(code), message, remedy, request_id)
+
+
+class Unreachable(Refused):
+    """Nothing that is evsd answers."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(UNREACHABLE, message, remedy)
 
 
 class UsageProblem(click.UsageError):

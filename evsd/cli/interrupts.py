@@ -1,70 +1,99 @@
-"""Ctrl-C: when it may interrupt, and when something has to be finished first."""
+"""Ctrl-C, SIGTERM and SIGHUP: when they may interrupt, and what has to be finished first.
+
+This is loaded before all else of evsctl, so it imports next to nothing.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_S = 0.01
+
+
+class _Interrupts:
+    """Whether one may come now. The first that does is the last: what follows it is clearing up."""
+
+    def __init__(self) -> None:
+        self.closed, self.waiting, self.came = 0, False, 0
+
+    def handle(self, _number: int, _frame: object) -> None:
+        if self.closed:
+            return
+        self.came += 1
+        if not self.waiting or self.came > 1:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        self.closed += 1
+        raise KeyboardInterrupt
+
+    def swallowed(self, what: sys.UnraisableHookArgs) -> None:
+        """One that came while an object was taken down stops nothing there: it comes again."""
+        if isinstance(what.exc_value, KeyboardInterrupt):
+            self.closed -= 1
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            sys.__unraisablehook__(what)
+
+
+_interrupts = _Interrupts()
+
+
+def hear(handler: Callable[[int, object], None] = _interrupts.handle) -> None:
+    """Have these signals interrupt, also those that were held back until now.
+
+    What is ignored stays so: that is how nohup and shells keep their background jobs alive.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    signal.signal(signal.SIGALRM, handler)
+    sys.unraisablehook = _interrupts.swallowed
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Clear up in peace: a second Ctrl-C comes when that is done."""
-    with _handled(SIGNALS, signal.SIG_IGN):
+    """Clear up in peace."""
+    _interrupts.closed += 1
+    try:
         yield
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does, so that what was begun is undone.
-
-    What is ignored stays so: that is how nohup and shells keep their background jobs alive.
-    """
-    with _handled(_heard(), _interrupt):
-        yield
+    finally:
+        _interrupts.closed -= 1
 
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """A request that must not be left without its answer: Ctrl-C interrupts when that is there.
+    """Requests that must not be left without their answers: Ctrl-C comes when those are there.
 
     A second one interrupts at once: evsd may hang.
     """
-    came: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        came.append(number)
-        if len(came) > 1:
-            raise KeyboardInterrupt
-
-    with _handled(_heard(), note):
+    if _interrupts.waiting:
         yield
-    if came:
-        raise KeyboardInterrupt
+        return
+    _interrupts.waiting, _interrupts.came = True, 0
+    try:
+        yield
+    finally:
+        _interrupts.waiting = False
+    if _interrupts.came and not _interrupts.closed:
+        _interrupts.interrupt()
+
+
+@contextmanager
+def noted(outcome: str) -> Iterator[None]:
+    """Say of an interrupt in the block what came of it; what is said last is what is shown."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(outcome)
+        raise
 
 
 def no_more_interrupts() -> None:
     """From here on nothing would be undone: what is left is to say so."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _heard() -> list[signal.Signals]:
-    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-@contextmanager
-def _handled(numbers: Iterable[signal.Signals], handler: Any) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    _interrupts.closed += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import sys
+from typing import NoReturn
 
 import click
 
@@ -17,11 +18,15 @@ from evsd.cli import (
     domains,
     header,
     hsm,
+    interrupts,
     keys,
     transfer,
     users,
+    version,
     volumes,
 )
+from evsd.cli.completion import complete_names
+from evsd.cli.failures import end
 from evsd.cli.output import Session, output_option
 
 
@@ -32,16 +37,27 @@ from evsd.cli.output import Session, output_option
     metavar="URL",
     help="unix://DIR/evsd.sock, http://HOST:PORT or https://HOST:PORT.",
 )
-@click.option("--project", envvar="EVSD_PROJECT", default="default", help="Project to work in.")
+@click.option(
+    "--project",
+    envvar="EVSD_PROJECT",
+    metavar="PROJECT",
+    default="default",
+    help="Project to work in.",
+)
 @output_option
 @click.version_option(evsd.__version__, prog_name="evsctl")
 @click.pass_context
 def main(context: click.Context, endpoint: str | None, project: str) -> None:
     """Encrypted block volumes: create, attach, and control the keys.
 
-    Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    Exit status: 0 done, 1 refused, failed or interrupted, 2 wrong usage.
+
+    With --output json each line on standard error is an object. The one that ends the command has
+    code, message, remedy and request_id (of evsd's log, or null): the published code, or
+    evsctl.usage, evsctl.unreachable, evsctl.interrupted or evsctl.failed. Others have warning and
+    remedy.
     """
-    context.obj = Session(endpoint, project)
+    context.ensure_object(Session).use(endpoint, project)
 
 
 GROUPS = (
@@ -60,23 +76,39 @@ GROUPS = (
 )
 
 for command in (
+    version.version,
     *volumes.COMMANDS,
     *attachments.COMMANDS,
     *transfer.COMMANDS,
     *GROUPS,
 ):
     main.add_command(command)
+complete_names(main)
 
 
-def run() -> None:
+def run() -> NoReturn:
     """The program: no traceback for what the environment does to it."""
+    session = Session()
     try:
-        main()
-    except (OSError, UnicodeError) as error:  # standard output closed or full, a bad locale
-        with contextlib.suppress(OSError):
-            click.echo(f"evsctl: {error}", err=True)
-        os._exit(1)  # the interpreter's own exit would try to flush standard output again
+        interrupts.hear()
+        _open_what_is_closed()
+        status = main.main(prog_name="evsctl", standalone_mode=False, obj=session)
+    except SystemExit as leave:
+        status = leave.code
+    except BaseException as error:  # noqa: BLE001 - Ctrl-C too
+        interrupts.no_more_interrupts()
+        status = end(error, session)
+    interrupts.no_more_interrupts()
+    # The interpreter's own exit could be interrupted, and would flush a full standard output again.
+    os._exit(status if isinstance(status, int) else 0)
 
 
-if __name__ == "__main__":
-    run()
+def _open_what_is_closed() -> None:
+    """No file of ours may become standard input or output; what is written there fails."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if descriptor == 0 else os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")

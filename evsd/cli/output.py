@@ -21,17 +21,33 @@ OUTPUT, YES = "evsd.output", "evsd.yes"
 class Session:
     """What every command gets: the API, and how its answer is to be shown."""
 
-    def __init__(self, endpoint: str | None, project: str) -> None:
-        self._endpoint, self._project = endpoint, project
+    def __init__(self) -> None:
+        self.endpoint: str | None = None
+        self._project = ""
+        self._api: Api | None = None
+
+    def use(self, endpoint: str | None, project: str) -> None:
+        """Where evsd is, and the project to work in."""
+        self.endpoint, self._project = endpoint, project
 
     @property
     def api(self) -> Api:
         """The API; raises `UsageProblem` where no endpoint is given."""
-        if not self._endpoint:
+        if not self.endpoint:
             raise UsageProblem("set EVSD_ENDPOINT, for instance to unix:///var/lib/evsd/evsd.sock")
-        if not hasattr(self, "_api"):
-            self._api = Api(self._endpoint, self._project)
+        if self._api is None:
+            self._api = Api(self.endpoint, self._project)
         return self._api
+
+    @property
+    def changed(self) -> bool:
+        """Whether evsd has changed anything for this command."""
+        return self._api is not None and self._api.changed
+
+    @property
+    def request_id(self) -> str | None:
+        """The id that evsd's log has of the last request."""
+        return self._api.request_id if self._api is not None else None
 
     def show(self, answer: Mapping[str, Any], text: Callable[[], str]) -> None:
         """Print the API's object with ``--output json``, else the text."""
@@ -92,9 +108,9 @@ def table(rows: Iterable[Row], columns: list[str], empty: str) -> str:
     if not cells:
         return empty
     lines = [[column.upper() for column in columns], *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
@@ -104,6 +120,19 @@ def card(fields: Row) -> str:
     width = max(len(name) for name in fields)
     lines = [f"{name.ljust(width)}  {_clean(value)}".rstrip() for name, value in fields.items()]
     return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: some characters take two, others none."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # here: its tables take a while to load
+
+    return int(wcswidth(text))
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def _clean(text: str) -> str:

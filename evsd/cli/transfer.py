@@ -22,8 +22,9 @@ from evsd.cli import images, luks, tools
 from evsd.cli.attachments import attached, socket_of
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused
-from evsd.cli.interrupts import interruptible, no_more_interrupts, uninterrupted
+from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
+from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
 from evsd.cli.secrets import hidden, passphrase
 from evsd.cli.tools import Progress
@@ -76,7 +77,7 @@ def import_volume(
     Its size is that of the disk in FILE, rounded up to whole GiB; what is a hole in FILE stays
     one, unless --thick. An image that needs other files is refused.
     """
-    with _told(), interruptible(), images.opened(file) as descriptor:
+    with _told(), noted("nothing was imported"), images.opened(file) as descriptor:
         kind = image_format or images.detect(descriptor)
         with contextlib.ExitStack() as stack:
             if kind == "luks":
@@ -140,13 +141,12 @@ def _refuse_bad_name(api: Api, name: str) -> None:
 
 
 def _tell_of_leftover(volume: Object) -> None:
-    click.echo(
-        f"Warning: volume {volume['name']} ({volume['status']}) is of another import, which still "
-        "runs or was killed",
-        err=True,
-    )
     detach = f"evsctl detach {volume['id']}; " if volume["attachments"] else ""
-    click.echo(f"  if it was killed: {detach}evsctl delete {volume['id']}", err=True)
+    warn(
+        f"volume {volume['name']} ({volume['status']}) is of another import, which still runs or "
+        "was killed",
+        f"if it was killed: {detach}evsctl delete {volume['id']}",
+    )
 
 
 def flush(uri: str) -> None:
@@ -172,13 +172,15 @@ def _deleted_on_failure(api: Api, name: str) -> Iterator[None]:
                 for volume in api.volumes(name=name)["volumes"]:
                     api.delete_volume(volume["id"])
             except Refused as error:
-                click.echo(f"Warning: volume {name} may be left: {error.message}", err=True)
-                click.echo(f"  when that is mended: evsctl delete {name}", err=True)
+                warn(
+                    f"volume {name} may be left: {error.problem.message}",
+                    f"when that is mended: evsctl delete {name}",
+                )
         raise
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -209,7 +211,7 @@ def export(
     its owner alone. What is unused on a thin volume stays a hole in a raw file.
     """
     api = session.api
-    with _told(), interruptible(), _new_file(file, force=force) as partial:
+    with _told(), noted("no file was written"), _new_file(file, force=force) as partial:
         volume = api.volume(name)["volume"]
         secret = b""
         if file_format == "luks2":
@@ -245,6 +247,7 @@ def _new_file(target: Path, *, force: bool) -> Iterator[Path]:
         # has consumed, and not told.
         os.fsync(descriptor)
         _refuse_existing(target, force=force)  # one that came meanwhile
+        no_more_interrupts()
         partial.replace(target)
         sync(target.parent)
     finally:

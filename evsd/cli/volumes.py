@@ -1,22 +1,26 @@
-"""evsctl create, list, show, extend, delete."""
+"""evsctl create, list, show, update, extend, delete."""
 
 from __future__ import annotations
 
+import math
 import re
+from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
 
 import click
 
 from evsd.cli.client import Api, Object
-from evsd.cli.errors import Refused
-from evsd.cli.interrupts import answered, interruptible, uninterrupted
+from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.interrupts import answered, noted, uninterrupted
 from evsd.cli.keys.words import key_of_volume
 from evsd.cli.output import Session, card, output_option, pass_session, table, yes_option
+from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
 
 PROVISIONING = "evsd:provisioning"
 SERVER, DEVICE = "evsd:server", "evsd:device"
+GIB_OF = {"M": Fraction(1, 1024), "G": Fraction(1), "T": Fraction(1024), "P": Fraction(1024**2)}
 # By the state of the server or the device; what is as it should be is not here.
 WHAT_NEXT = {
     "restarting": "its server is being started again; if that lasts, evsd's log says why",
@@ -30,7 +34,7 @@ WHAT_NEXT = {
 
 
 class Size(click.ParamType[Any]):
-    """Whole GiB: ``10G``, ``10GiB``, ``1T`` or ``10``."""
+    """Whole GiB: ``10G``, ``10GiB``, ``1.5T`` or ``1024M``; as in the cloud, GB are GiB too."""
 
     name = "SIZE"
 
@@ -40,10 +44,23 @@ class Size(click.ParamType[Any]):
         """Text to GiB. Whether the number is allowed is for the server to say."""
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(-?[0-9]{1,15})\s*(G|GiB|T|TiB|)", value, re.IGNORECASE)
+        match = re.fullmatch(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)\s*", value)
         if match is None:
-            self.fail(f"{value!r} is not a size like 10G", param, ctx)
-        return int(match[1]) * (1024 if match[2].upper().startswith("T") else 1)
+            self.fail(f"{value!r} is not a size like 10G or 1.5T", param, ctx)
+        number, unit = Fraction(match[1]), match[2].upper().removesuffix("IB").removesuffix("B")
+        if not match[2]:
+            self.fail(f"{value!r} has no unit: say {match[1]}G", param, ctx)
+        if unit not in GIB_OF:
+            self.fail(f"{value!r} has no unit that is known here, like G or T", param, ctx)
+        gib = number * GIB_OF[unit]
+        if gib.denominator != 1:
+            self.fail(f"{value!r} is not whole GiB: say {math.ceil(gib)}G", param, ctx)
+        return int(gib)
+
+
+def size_text(gib: int) -> str:
+    """A size as people say it: in TiB where it is whole ones."""
+    return f"{gib // 1024}T" if gib >= 1024 and gib % 1024 == 0 else f"{gib}G"
 
 
 thick_option = click.option(
@@ -92,20 +109,27 @@ def create_volume(
     }
     started = None
     try:
-        with interruptible(), progress_bar(f"creating {name}") as progress:
+        with progress_bar(f"creating {name}") as progress:
             with answered():
                 started = api.request("POST", "/v2.1/{project}/cloudvolumes", {"volume": wanted})
             job = api.job(started["job_id"], progress)
-    except KeyboardInterrupt:
-        if started is None:
-            click.echo(f"Warning: evsd did not answer: volume {name} may be left", err=True)
-            raise
-        with uninterrupted():
-            job = api.request("GET", f"/v1/{{project}}/jobs/{started['job_id']}")
-            api.delete_volume(job["entities"]["volume_id"])
+    except KeyboardInterrupt as interrupt:
+        if started is not None:
+            with uninterrupted():
+                interrupt.add_note(_unmade(api, name, started))
         raise
     volume: Object = api.volume(job["entities"]["volume_id"])["volume"]
     return volume
+
+
+def _unmade(api: Api, name: str, started: Object) -> str:
+    """Take back a volume whose creation has begun; says what came of that."""
+    try:
+        job = api.request("GET", f"/v1/{{project}}/jobs/{started['job_id']}")
+        api.delete_volume(job["entities"]["volume_id"])
+    except Refused as error:
+        return f"volume {name} may be left, see evsctl list: {error.problem.message}"
+    return f"volume {name} was not made"
 
 
 @click.command("list")
@@ -121,7 +145,7 @@ def list_volumes(session: Session) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @output_option
 @pass_session
 def show(session: Session, name: str) -> None:
@@ -130,7 +154,7 @@ def show(session: Session, name: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.option("--size", type=Size(), required=True, help="The new size, like 20G; it must grow.")
 @output_option
 @pass_session
@@ -143,13 +167,32 @@ def extend(session: Session, name: str, size: int) -> None:
     volume = api.volume(name)["volume"]
     path = f"/v2.1/{{project}}/cloudvolumes/{volume['id']}/action"
     started = api.request("POST", path, {"os-extend": {"new_size": size}})
-    with progress_bar(f"extending {volume['name']}") as progress:
+    outcome = f"evsd goes on extending it: evsctl show {volume['name']}"
+    with noted(outcome), progress_bar(f"extending {volume['name']}") as progress:
         api.job(started["job_id"], progress)
     show_volume(session, volume["id"])
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
+@click.option("--name", "new_name", help="A new name.")
+@click.option("--description", help="A new description, up to 255 characters.")
+@output_option
+@pass_session
+def update(session: Session, name: str, new_name: str | None, description: str | None) -> None:
+    """Rename a volume, or describe it anew."""
+    given = {"name": new_name, "description": description}
+    changes = {field: value for field, value in given.items() if value is not None}
+    if not changes:
+        raise UsageProblem("say what to change: --name or --description")
+    volume_id = session.api.volume(name)["volume"]["id"]
+    path = f"/v2/{{project}}/cloudvolumes/{volume_id}"
+    session.api.request("PUT", path, {"volume": changes})
+    show_volume(session, volume_id)
+
+
+@click.command()
+@click.argument("name", metavar="VOLUME")
 @yes_option
 @output_option
 @pass_session
@@ -157,7 +200,9 @@ def delete(session: Session, name: str) -> None:
     """Destroy a volume and all data on it."""
     api = session.api
     volume = api.volume(name)["volume"]
-    session.confirm(f"Destroy volume {volume['name']} ({volume['size']}G) and all data on it?")
+    session.confirm(
+        f"Destroy volume {volume['name']} ({size_text(volume['size'])}) and all data on it?"
+    )
     started = api.delete_volume(volume["id"])
     session.show(started, lambda: f"volume {volume['name']} is gone")
 
@@ -184,7 +229,7 @@ def recover(session: Session, file: str, name: str | None) -> None:
 def _recovered(volume: Object, where: Api) -> str:
     key = where.kms("describe-key", key_id=volume["metadata"]["__system__cmkid"])["key_info"]
     option = f"--project {where.project_name} "
-    lines = [f"volume {volume['name']} ({volume['size']}G) is registered"]
+    lines = [f"volume {volume['name']} ({size_text(volume['size'])}) is registered"]
     if key["key_state"] != "2":
         lines.append(f"enable its key:  evsctl {option}key enable {key['key_alias']}")
     lines.append(f"needs, once:     evsctl {option}delegation create")
@@ -192,7 +237,7 @@ def _recovered(volume: Object, where: Api) -> str:
     return "\n".join(lines)
 
 
-COMMANDS = (create, list_volumes, show, extend, delete, recover)
+COMMANDS = (create, list_volumes, show, update, extend, delete, recover)
 
 
 def show_volume(session: Session, name: str) -> None:
@@ -213,7 +258,7 @@ class KeyWords(dict[str, str]):
             self.update((key["key_id"], key_of_volume(key)) for key in session.api.list_keys())
             self._known = True
         except Refused as error:
-            click.echo(f"Warning: {error.message}", err=True)
+            warn(error.problem.message, error.problem.remedy)
 
     def __missing__(self, key_id: str) -> str:
         return f"{key_id} (destroyed)" if self._known else key_id
@@ -224,7 +269,7 @@ def _row(volume: dict[str, Any], keys: KeyWords) -> dict[str, str]:
     devices = [a["device"] for a in volume["attachments"] if a["device"]]
     return {
         "name": volume["name"],
-        "size": f"{volume['size']}G",
+        "size": size_text(volume["size"]),
         "status": volume["status"],
         "key": keys[cmk_id],
         "device": ", ".join(devices) or "-",

@@ -140,7 +140,7 @@ def decrypt(session: Session, ciphertext: TextIO, pairs: Sequence[str], aad: str
     if session.output == "json":
         session.show(answer, str)
     else:  # as it was: only a terminal needs a line's end
-        click.echo(answer["plain_text"], nl=sys.stdout.isatty())
+        click.echo(answer["plain_text"].encode(), nl=sys.stdout.isatty())
 
 
 @click.command()

@@ -90,12 +90,13 @@ def revoke(session: Session, reference: str, grant_id: str) -> None:
 
 
 @grant.command()
-@click.argument("key_id", metavar="KEY_ID")
+@click.argument("reference", metavar="KEY")
 @click.argument("grant_id", metavar="GRANT")
 @output_option
 @pass_session
-def retire(session: Session, key_id: str, grant_id: str) -> None:
-    """Give up a grant that names you; the key may be another project's."""
+def retire(session: Session, reference: str, grant_id: str) -> None:
+    """Give up a grant that names you; another project's key is named by its id."""
+    key_id = session.api.key_id(reference)
     answer = session.api.kms("retire-grant", key_id=key_id, grant_id=grant_id)
     session.show(answer, lambda: "the grant is retired")
 

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from evsd.cli.client import Api
 from evsd.cli.errors import Refused
-from evsd.cli.keys.life import show_key
+from evsd.cli.interrupts import answered
+from evsd.cli.keys.life import new_alias, show_key
 from evsd.cli.output import Session, output_option, pass_session, yes_option
 
 ALGORITHM = "RSAES_OAEP_SHA_256"
@@ -42,8 +43,9 @@ def import_key(
     if len(clear) != MATERIAL_LENGTH:
         raise click.UsageError(f"{material.name} does not hold exactly {MATERIAL_LENGTH} bytes")
     api = session.api
-    key_id = _external_key(api, reference)
-    _import(api, key_id, clear, expires)
+    with answered():
+        key_id = _external_key(api, reference)
+        _import(api, key_id, clear, expires)
     show_key(session, key_id)
 
 
@@ -70,8 +72,10 @@ def _external_key(api: Api, reference: str) -> str:
     """The id of the key to import into, made now if there is none."""
     try:
         return api.key_id(reference)
-    except Refused:
-        made = api.kms("create-key", key_alias=reference, origin="external")
+    except Refused as error:
+        if error.code != "KMS.0207":
+            raise
+        made = api.kms("create-key", key_alias=new_alias(reference), origin="external")
         return str(made["key_info"]["key_id"])
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from evsd.cli.client import Api
-from evsd.cli.errors import Refused
-from evsd.cli.keys.words import STATES, day_and_time, state
+from evsd.cli.client import ALIAS_PREFIX, Api
+from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.interrupts import answered
+from evsd.cli.keys.words import STATES, day_and_time, rotation_fields, state
 from evsd.cli.output import Session, card, output_option, pass_session, table, yes_option
+from evsd.cli.problems import warn
 
 WAIT_POLL_S = 1.0
 
@@ -22,7 +24,7 @@ WAIT_POLL_S = 1.0
 @pass_session
 def create(session: Session, alias: str, description: str) -> None:
     """Create a key in the HSM."""
-    made = session.api.kms("create-key", key_alias=alias, key_description=description)
+    made = session.api.kms("create-key", key_alias=new_alias(alias), key_description=description)
     show_key(session, made["key_info"]["key_id"])
 
 
@@ -39,13 +41,10 @@ def list_keys(session: Session, wanted_state: str | None) -> None:
     """List the keys of the project."""
     codes = {word: code for code, word in STATES.items()}
     wanted = {"key_state": codes[wanted_state]} if wanted_state else {}
-    if session.output == "json":
-        answer = session.api.kms("list-keys", limit="1000", key_spec="ALL", **wanted)
-        session.show(answer, str)
-        return
-    columns = ["alias", "state", "kind", "id"]
-    rows = map(_row, session.api.list_keys(**wanted))
-    click.echo(table(rows, columns, "no keys; evsctl key create makes one"))
+    answer = session.api.list_keys_response(**wanted)
+    rows = map(_row, answer["key_details"])
+    columns, empty = ["alias", "state", "kind", "id"], "no keys; evsctl key create makes one"
+    session.show(answer, lambda: table(rows, columns, empty))
 
 
 @click.command()
@@ -77,10 +76,11 @@ def update(session: Session, reference: str, alias: str | None, description: str
     if alias is None and description is None:
         raise click.UsageError("say what to change: --alias or --description")
     key_id = session.api.key_id(reference)
-    if alias is not None:
-        session.api.kms("update-key-alias", key_id=key_id, key_alias=alias)
-    if description is not None:
-        session.api.kms("update-key-description", key_id=key_id, key_description=description)
+    with answered():
+        if alias is not None:
+            session.api.kms("update-key-alias", key_id=key_id, key_alias=new_alias(alias))
+        if description is not None:
+            session.api.kms("update-key-description", key_id=key_id, key_description=description)
     show_key(session, key_id)
 
 
@@ -173,7 +173,14 @@ COMMANDS = (
 def show_key(session: Session, key_id: str) -> None:
     """Show the API's details of a key."""
     answer = session.api.kms("describe-key", key_id=key_id)
-    session.show(answer, lambda: card(_card(answer["key_info"])))
+    session.show(answer, lambda: card(_card(session.api, answer["key_info"])))
+
+
+def new_alias(alias: str) -> str:
+    """An alias to give; ``alias/`` is how a request marks an alias, and no part of it."""
+    if alias.startswith(ALIAS_PREFIX):
+        raise UsageProblem(f"{alias!r}: say {alias.removeprefix(ALIAS_PREFIX)!r}")
+    return alias
 
 
 def _tell_affected(session: Session, reference: str, key_id: str) -> bool:
@@ -184,7 +191,7 @@ def _tell_affected(session: Session, reference: str, key_id: str) -> bool:
         if volume["metadata"]["__system__cmkid"] == key_id
     ]
     if affected:
-        click.echo(f"Volumes under key {reference}: {', '.join(affected)}", err=True)
+        warn(f"volumes under key {reference}: {', '.join(affected)}")
     return bool(affected)
 
 
@@ -194,7 +201,7 @@ def _await(api: Api, key_id: str, wanted: str) -> bool:
         try:
             details = api.kms("describe-key", key_id=key_id)["key_info"]
         except Refused as error:
-            if wanted == "destroyed" and error.message.startswith("KMS.0207"):
+            if wanted == "destroyed" and error.code == "KMS.0207":
                 return False
             raise
         if STATES.get(details["key_state"]) == wanted:
@@ -211,11 +218,15 @@ def _row(details: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _card(details: dict[str, Any]) -> dict[str, str]:
+def _card(api: Api, details: dict[str, Any]) -> dict[str, str]:
+    try:
+        status = api.kms("get-key-rotation-status", key_id=details["key_id"])
+    except Refused:  # of a key that is only lent
+        status = None
     return {
         **_row(details),
         "origin": "imported" if details["origin"] == "external" else "made in the HSM",
-        "rotated": "yes" if details["key_rotation_enabled"] == "true" else "no",
+        **(rotation_fields(status) if status else {}),
         "description": details["key_description"] or "-",
         "created": day_and_time(details["creation_date"]),
         "destroyed on": day_and_time(details["scheduled_deletion_date"]),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from evsd.cli.keys.words import day_and_time
+from evsd.cli.client import Api, Object
+from evsd.cli.interrupts import answered
+from evsd.cli.keys.words import rotation_fields
 from evsd.cli.output import Session, card, output_option, pass_session
 
 
@@ -14,8 +16,9 @@ from evsd.cli.output import Session, card, output_option, pass_session
 @pass_session
 def rotate(session: Session, reference: str) -> None:
     """Rotate a key now: a new version encrypts, the old ones still decrypt."""
-    answer = session.api.kms("rotate-on-demand", key_id=session.api.key_id(reference))
-    session.show(answer, lambda: f"key {reference} has a new version")
+    api, key_id = session.api, session.api.key_id(reference)
+    answer = api.kms("rotate-on-demand", key_id=key_id)
+    session.show(answer, lambda: f"key {reference} is rotated\n{_shown(_status(api, key_id))}")
 
 
 @click.command()
@@ -34,22 +37,23 @@ def rotation(session: Session, reference: str, every: int | None, off: bool) -> 
     if every is not None and off:
         raise click.UsageError("--every and --off exclude each other")
     api, key_id = session.api, session.api.key_id(reference)
-    answer = api.kms("get-key-rotation-status", key_id=key_id)
-    if off:
-        api.kms("disable-key-rotation", key_id=key_id)
-    elif every is not None:
-        if not answer["key_rotation_enabled"]:
-            api.kms("enable-key-rotation", key_id=key_id)
-        api.kms("update-key-rotation-interval", key_id=key_id, rotation_interval=every)
-    if off or every is not None:
-        answer = api.kms("get-key-rotation-status", key_id=key_id)
-    days = answer["rotation_interval"]
-    fields = {
-        "rotated": f"every {days} days" if answer["key_rotation_enabled"] else "no",
-        "versions": str(len(answer["key_materials"])),
-        "last rotation": day_and_time(answer["last_rotation_time"]),
-    }
-    session.show(answer, lambda: card(fields))
+    with answered():
+        if off:
+            api.kms("disable-key-rotation", key_id=key_id)
+        elif every is not None:
+            if not _status(api, key_id)["key_rotation_enabled"]:
+                api.kms("enable-key-rotation", key_id=key_id)
+            api.kms("update-key-rotation-interval", key_id=key_id, rotation_interval=every)
+    answer = _status(api, key_id)
+    session.show(answer, lambda: _shown(answer))
 
 
 COMMANDS = (rotate, rotation)
+
+
+def _status(api: Api, key_id: str) -> Object:
+    return api.kms("get-key-rotation-status", key_id=key_id)
+
+
+def _shown(status: Object) -> str:
+    return card(rotation_fields(status))

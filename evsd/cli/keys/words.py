@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 STATES = {
     "1": "waiting",
@@ -36,6 +37,17 @@ def days_left(details: Details) -> int:
     """Days until a key that is scheduled for deletion is destroyed, the last one counted whole."""
     seconds = int(details["scheduled_deletion_date"]) / 1000 - time.time()
     return max(0, math.ceil(seconds / 86400))
+
+
+def rotation_fields(status: Mapping[str, Any]) -> dict[str, str]:
+    """When a key was rotated last, by whatever, and whether that happens by itself."""
+    days = status["rotation_interval"]
+    last = status["last_rotation_time"]
+    return {
+        "versions": str(len(status["key_materials"])),
+        "last rotated": day_and_time(last) if last else "never",
+        "rotates itself": f"every {days} days" if status["key_rotation_enabled"] else "no",
+    }
 
 
 def day_and_time(milliseconds: str) -> str:
