@@ -60,6 +60,7 @@ def main(context: click.Context, endpoint: str | None, project: str) -> None:
     context.ensure_object(Session).use(endpoint, project)
 
 
+COMPLETION = "_EVSCTL_COMPLETE"
 GROUPS = (
     keys.key,
     delegation.delegation,
@@ -92,15 +93,27 @@ def run() -> NoReturn:
     try:
         interrupts.hear()
         _open_what_is_closed()
-        status = main.main(prog_name="evsctl", standalone_mode=False, obj=session)
-    except SystemExit as leave:
-        status = leave.code
+        status = _carried_out(session)
     except BaseException as error:  # noqa: BLE001 - Ctrl-C too
         interrupts.no_more_interrupts()
         status = end(error, session)
     interrupts.no_more_interrupts()
     # The interpreter's own exit could be interrupted, and would flush a full standard output again.
-    os._exit(status if isinstance(status, int) else 0)
+    os._exit(status)
+
+
+def _carried_out(session: Session) -> int:
+    """Not by click's own main: it catches Ctrl-C, and forgets what was said of it."""
+    try:
+        if COMPLETION in os.environ:
+            main.main(prog_name="evsctl", complete_var=COMPLETION)
+        with main.make_context("evsctl", sys.argv[1:], obj=session) as context:
+            main.invoke(context)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0
 
 
 def _open_what_is_closed() -> None:

@@ -12,6 +12,7 @@ import sys
 from itertools import pairwise
 from typing import NamedTuple
 
+OPTION = "--output"
 # Codes of what evsctl itself found; all others are the published ones.
 OWN = "evsctl."
 USAGE, UNREACHABLE, INTERRUPTED, FAILED = (
@@ -42,9 +43,12 @@ def wants_json() -> bool:
     """Whether ``--output json`` is said, also in a command that is otherwise not understood."""
     words = sys.argv[1:]
     words = words[: words.index("--")] if "--" in words else words
-    said = [after for word, after in pairwise([*words, ""]) if word == "--output"]
-    said += [word.partition("=")[2] for word in words if word.startswith("--output=")]
-    return bool(said) and said[-1] == "json"
+    said = [
+        after if word == OPTION else word.partition("=")[2]
+        for word, after in pairwise([*words, ""])
+        if word.partition("=")[0] == OPTION
+    ]
+    return said[-1:] == ["json"]
 
 
 def report(problem: Problem, text: str = "") -> None:

@@ -49,7 +49,7 @@ class Size(click.ParamType[Any]):
             self.fail(f"{value!r} is not a size like 10G or 1.5T", param, ctx)
         number, unit = Fraction(match[1]), match[2].upper().removesuffix("IB").removesuffix("B")
         if not match[2]:
-            self.fail(f"{value!r} has no unit: say {match[1]}G", param, ctx)
+            self.fail(f"{value!r} has no unit: say {math.ceil(number)}G", param, ctx)
         if unit not in GIB_OF:
             self.fail(f"{value!r} has no unit that is known here, like G or T", param, ctx)
         gib = number * GIB_OF[unit]

@@ -127,6 +127,7 @@ class Evsd:
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=hear_interrupts,
+            process_group=0,  # a test may send a signal to all of it
         )
 
     def ok(self, *words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -12,17 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 
-from tests.support.daemon import Evsd
+from tests.support.daemon import Evsd, Result
 
 
 def interrupted(evsd: Evsd, number: signal.Signals, request: bytes, *words: str) -> int:
     """The exit status of an evsctl that gets a signal just before such a request reaches evsd."""
+    return interrupt(evsd, number, request, *words).status
+
+
+def interrupt(evsd: Evsd, number: signal.Signals, request: bytes, *words: str) -> Result:
+    """The whole outcome of one; the signal goes to its process group, as from a terminal."""
     started = Future[Popen[str]]()
-    with relay(evsd.socket, request, lambda: started.result().send_signal(number)) as socket:
+
+    def happens() -> None:
+        os.killpg(started.result().pid, number)
+
+    with relay(evsd.socket, request, happens) as socket:
         evsctl = evsd.spawn_ctl(*words, socket=socket)
         started.set_result(evsctl)
-        evsctl.communicate(timeout=120)
-    return evsctl.returncode
+        out, err = evsctl.communicate(timeout=120)
+    return Result(evsctl.returncode, out, err)
 
 
 @contextmanager
