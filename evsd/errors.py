@@ -246,7 +246,7 @@ class ExternalKeyCannotRotate(KmsError):
 
 class RotationNotEnabled(KmsError):
     code, status = "KMS.0313", 400
-    template = "key {name} is not rotated"
+    template = "key {name} does not rotate itself"
     remedy_template = "enable it: evsctl key rotation {name} --every 365"
 
 
@@ -460,7 +460,7 @@ class MaterialNotDeletable(KmsError):
 
 class RotationEnabledAlready(KmsError):
     code, status = "KMS.2901", 400
-    template = "key {name} is rotated already"
+    template = "key {name} rotates itself already"
 
 
 class RotationIntervalBad(KmsError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from evsd.cli import interrupts
-from evsd.cli.problems import interrupted, report
+from evsd.cli.problems import report_interrupt
 
 
 def run() -> None:
@@ -18,8 +18,7 @@ def run() -> None:
 
 def _leave(_number: int, _frame: object) -> None:
     """Not by an exception: where the interpreter loads a module, it would print its trace."""
-    problem = interrupted("nothing was changed")
-    report(problem, problem.message.capitalize())
+    report_interrupt("nothing was changed")
     os._exit(1)
 
 

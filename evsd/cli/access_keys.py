@@ -40,9 +40,9 @@ def create(session: Session, user: str | None, description: str) -> None:
 def list_access_keys(session: Session, user: str | None) -> None:
     """List access keys."""
     answer = session.api.request("GET", PATH, query=_user_id(session, user))
-    columns = ["access", "status", "create_time", "description"]
+    columns = ["access key", "status", "created", "description"]
     empty = "no access keys; evsctl access-key create makes one"
-    session.show(answer, lambda: table(answer["credentials"], columns, empty))
+    session.show(answer, lambda: table(map(_row, answer["credentials"]), columns, empty))
 
 
 @access_key.command()
@@ -116,3 +116,12 @@ def _set_status(session: Session, access: str, status: str) -> None:
 
 def _user_id(session: Session, user: str | None) -> dict[str, str]:
     return {} if user is None else {"user_id": session.api.identity("users", user)["id"]}
+
+
+def _row(credential: dict[str, str]) -> dict[str, str]:
+    return {
+        "access key": credential["access"],
+        "status": credential["status"],
+        "created": f"{credential['create_time'][:19]} UTC",
+        "description": credential["description"],
+    }

@@ -29,7 +29,8 @@ class Moment(click.ParamType[str]):
         try:
             return datetime.fromisoformat(value).astimezone(UTC).isoformat()
         except ValueError:
-            self.fail("2026-01-31, 2026-01-31T12:00, 30m, 12h or 7d", param, context)
+            said = f"{value!r} is not like 2026-01-31, 2026-01-31T12:00, 30m, 12h or 7d"
+            self.fail(said, param, context)
 
 
 @click.group()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from evsd.cli.access_keys import pair
-from evsd.cli.output import Session, card, output_option, pass_session, table
+from evsd.cli.output import Session, card, changes, output_option, pass_session, table
 
 
 @click.group()
@@ -77,10 +77,9 @@ def update_project(
     session: Session, reference: str, name: str | None, description: str | None
 ) -> None:
     """Give a project another name or description."""
-    given = {"name": name, "description": description}
-    changes = {field: value for field, value in given.items() if value is not None}
+    wanted = changes(name=name, description=description)
     project_id = session.api.identity("projects", reference)["id"]
-    answer = session.api.request("PATCH", f"/v3/projects/{project_id}", {"project": changes})
+    answer = session.api.request("PATCH", f"/v3/projects/{project_id}", {"project": wanted})
     session.show(answer, lambda: f"project {answer['project']['name']} is changed")
 
 
@@ -95,4 +94,5 @@ def role() -> None:
 def list_roles(session: Session) -> None:
     """List the roles; docs/permissions.md says what each allows."""
     answer = session.api.request("GET", "/v3/roles")
-    session.show(answer, lambda: table(answer["roles"], ["display_name", "id"], "none"))
+    rows = [{"name": role["display_name"], "id": role["id"]} for role in answer["roles"]]
+    session.show(answer, lambda: table(rows, ["name", "id"], "none"))

@@ -10,7 +10,7 @@ import click
 
 from evsd.cli.errors import Refused
 from evsd.cli.output import Session
-from evsd.cli.problems import FAILED, OWN, USAGE, Problem, interrupted, report
+from evsd.cli.problems import FAILED, OWN, USAGE, Problem, report, report_interrupt
 
 
 def end(error: BaseException, session: Session) -> int:
@@ -21,8 +21,7 @@ def end(error: BaseException, session: Session) -> int:
     if isinstance(error, click.UsageError):
         return _wrong_usage(error)
     if isinstance(error, click.Abort | KeyboardInterrupt | EOFError):
-        problem = interrupted([outcome, *getattr(error, "__notes__", [])][-1])
-        report(problem, f"{problem.message.capitalize()}")
+        report_interrupt([outcome, *getattr(error, "__notes__", [])][-1])
     else:
         problem = _failure(error, outcome)
         if not problem.code.startswith(OWN):  # of evsd's answers: the last one told

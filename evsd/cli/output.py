@@ -59,7 +59,7 @@ class Session:
             return
         if not sys.stdin.isatty():
             raise UsageProblem(f"{question} Say --yes if you mean it.")
-        click.confirm(question, abort=True)
+        click.confirm(question, abort=True, err=True)
 
     @property
     def output(self) -> str:
@@ -102,9 +102,17 @@ def yes_option(function: F) -> F:
     )(function)
 
 
+def changes(**given: str | None) -> dict[str, str]:
+    """The fields that are to be changed; raises `UsageProblem` where none is."""
+    found = {field: value for field, value in given.items() if value is not None}
+    if not found:
+        raise UsageProblem(f"say what to change: {' or '.join(f'--{name}' for name in given)}")
+    return found
+
+
 def table(rows: Iterable[Row], columns: list[str], empty: str) -> str:
     """Rows under headings, as wide as they need to be."""
-    cells = [[_clean(row[column]) for column in columns] for row in rows]
+    cells = [[_clean(row[column]) or "-" for column in columns] for row in rows]
     if not cells:
         return empty
     lines = [[column.upper() for column in columns], *cells]

@@ -34,9 +34,11 @@ class Problem(NamedTuple):
         return "\n  ".join(filter(None, (shown or self.message, self.remedy)))
 
 
-def interrupted(outcome: str) -> Problem:
-    """What Ctrl-C, or a signal like it, has ended."""
-    return Problem(INTERRUPTED, f"interrupted; {outcome}")
+def report_interrupt(outcome: str) -> None:
+    """Say what Ctrl-C, or a signal like it, has ended."""
+    after = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # the "^C"
+    problem = Problem(INTERRUPTED, f"interrupted; {outcome}")
+    report(problem, f"{after}Interrupted; {outcome}")
 
 
 def wants_json() -> bool:

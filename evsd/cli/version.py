@@ -15,7 +15,10 @@ from evsd.cli.output import Session, card, output_option, pass_session
 @output_option
 @pass_session
 def version(session: Session) -> None:
-    """Show the versions of evsctl and of evsd; an evsd that can't be asked is no error."""
+    """Show the versions of evsctl and of evsd.
+
+    An evsd that can't be asked is no error.
+    """
     answer: dict[str, Any] = {"client": evsd.__version__, "server": None}
     try:
         session.api.request("GET", "/v3/auth/domains")

@@ -11,10 +11,18 @@ from typing import Any
 import click
 
 from evsd.cli.client import Api, Object
-from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.errors import Refused
 from evsd.cli.interrupts import answered, noted, uninterrupted
 from evsd.cli.keys.words import key_of_volume
-from evsd.cli.output import Session, card, output_option, pass_session, table, yes_option
+from evsd.cli.output import (
+    Session,
+    card,
+    changes,
+    output_option,
+    pass_session,
+    table,
+    yes_option,
+)
 from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
 
@@ -181,13 +189,10 @@ def extend(session: Session, name: str, size: int) -> None:
 @pass_session
 def update(session: Session, name: str, new_name: str | None, description: str | None) -> None:
     """Rename a volume, or describe it anew."""
-    given = {"name": new_name, "description": description}
-    changes = {field: value for field, value in given.items() if value is not None}
-    if not changes:
-        raise UsageProblem("say what to change: --name or --description")
+    wanted = changes(name=new_name, description=description)
     volume_id = session.api.volume(name)["volume"]["id"]
     path = f"/v2/{{project}}/cloudvolumes/{volume_id}"
-    session.api.request("PUT", path, {"volume": changes})
+    session.api.request("PUT", path, {"volume": wanted})
     show_volume(session, volume_id)
 
 

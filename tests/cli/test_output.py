@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import json
 import locale
+import os
+import pty
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -148,6 +151,62 @@ def test_an_id_is_taken_in_any_case(shared_evsd: Evsd) -> None:
     assert shown(shared_evsd, "show", volume_id.upper())["name"] == "by-id"
     user = shared_evsd.object("user", "create", "cased")["user"]
     assert shown(shared_evsd, "user", "show", user["id"].upper())["name"] == "cased"
+
+
+# --- small things ------------------------------------------------------------------------------
+
+
+def test_what_is_empty_has_a_dash_in_tables(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("user", "create", "plain")
+    [line] = [line for line in shared_evsd.ok("user", "list").splitlines() if "plain" in line]
+    assert line.split()[:3] == ["plain", "enabled", "-"]
+
+
+def test_headings_are_words(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("access-key", "create")
+    for words in (("role", "list"), ("access-key", "list"), ("audit", "list", "--limit", "1")):
+        assert "_" not in shared_evsd.ok(*words).splitlines()[0]
+
+
+def test_a_change_of_nothing_is_wrong_usage(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "as-it-is", "--size", "1G")
+    for words in (
+        ("update", "as-it-is"),
+        ("key", "update", "test-key"),
+        ("project", "update", "default"),
+    ):
+        refused = shared_evsd.ctl(*words)
+        assert (refused.status, "say what to change: --" in refused.err) == (2, True), refused
+
+
+def test_a_time_that_is_none_is_said_to_be_none(shared_evsd: Evsd) -> None:
+    assert "'tomorrow' is not like" in shared_evsd.ctl("audit", "list", "--since", "tomorrow").err
+
+
+def test_a_key_that_does_not_rotate_itself_is_not_called_unrotated(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("key", "create", "by-hand")
+    shared_evsd.ok("key", "rotate", "by-hand")
+    refused = shared_evsd.ctl("key", "rotation", "by-hand", "--off")
+    assert "key by-hand does not rotate itself" in refused.err
+
+
+def test_a_question_is_not_part_of_the_output(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "asked", "--size", "1G")
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        [shared_evsd.evsctl, "delete", "asked", "--output", "json"],
+        env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{shared_evsd.socket}"},
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as evsctl:
+        os.write(ours, b"y\n")
+        out, err = evsctl.communicate(timeout=120)
+    os.close(ours)
+    os.close(its)
+    assert "Destroy volume asked (1G)" in err
+    assert set(json.loads(out)) == {"job_id"}
 
 
 # --- versions ----------------------------------------------------------------------------------

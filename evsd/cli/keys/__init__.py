@@ -9,7 +9,7 @@ from evsd.cli.keys import data, grants, imports, life, rotation, tags
 
 @click.group()
 def key() -> None:
-    """Customer master keys; KEY is an id or an alias."""
+    """Customer master keys; KEY is an id, an alias or alias/ALIAS."""
 
 
 for module in (life, rotation, imports, data, tags):

@@ -11,7 +11,7 @@ from evsd.cli.client import ALIAS_PREFIX, Api
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.interrupts import answered
 from evsd.cli.keys.words import STATES, day_and_time, rotation_fields, state
-from evsd.cli.output import Session, card, output_option, pass_session, table, yes_option
+from evsd.cli.output import Session, card, changes, output_option, pass_session, table, yes_option
 from evsd.cli.problems import warn
 
 WAIT_POLL_S = 1.0
@@ -60,7 +60,7 @@ def show(session: Session, reference: str, wait: str | None) -> None:
     """Show one key."""
     key_id = session.api.key_id(reference)
     if wait is not None and not _await(session.api, key_id, wait):
-        click.echo(f"key {reference} is destroyed", err=True)
+        session.show({"key_id": key_id}, lambda: f"key {reference} is destroyed")
         return
     show_key(session, key_id)
 
@@ -73,14 +73,13 @@ def show(session: Session, reference: str, wait: str | None) -> None:
 @pass_session
 def update(session: Session, reference: str, alias: str | None, description: str | None) -> None:
     """Rename a key, or describe it anew."""
-    if alias is None and description is None:
-        raise click.UsageError("say what to change: --alias or --description")
+    wanted = changes(alias=alias, description=description)
+    if alias is not None:
+        new_alias(alias)
     key_id = session.api.key_id(reference)
     with answered():
-        if alias is not None:
-            session.api.kms("update-key-alias", key_id=key_id, key_alias=new_alias(alias))
-        if description is not None:
-            session.api.kms("update-key-description", key_id=key_id, key_description=description)
+        for field, value in wanted.items():
+            session.api.kms(f"update-key-{field}", key_id=key_id, **{f"key_{field}": value})
     show_key(session, key_id)
 
 
