@@ -29,6 +29,7 @@ class Api:
     def __init__(self, endpoint: str, project: str, timeout_s: float = TIMEOUT_S) -> None:
         self._endpoint, self._project_name = endpoint, project
         self.changed = False  # whether anything was, by one of the requests
+        self._changed_by: str | None = None  # the last of those
         # Of the last answer.
         self.server_version: str | None = None
         self.request_id: str | None = None
@@ -56,7 +57,7 @@ class Api:
         with answered():
             with noted("evsd did not answer, it may have done what was asked"):
                 answer = self._request(method, path, body, query)
-            self.changed = True
+            self.changed, self._changed_by = True, self.request_id
         return answer
 
     def _request(
@@ -214,7 +215,7 @@ class Api:
             if progress is not None:
                 progress(job["progress"])
             if job["status"] == "FAIL":
-                raise Refused(job["error_code"], job["fail_reason"], "")
+                raise Refused.from_text(job["error_code"], job["fail_reason"], self._changed_by)
             if job["status"] == "SUCCESS":
                 return job
             time.sleep(POLL_S)

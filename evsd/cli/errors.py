@@ -25,8 +25,13 @@ class Refused(click.ClickException):
         inner = next((v for v in body.values() if isinstance(v, dict)), body)
         code = inner.get("error_code") or inner.get("code") or f"HTTP {status}"
         text = str(inner.get("error_msg") or inner.get("message") or "no message")
+        return cls.from_text(str(code), text, request_id)
+
+    @classmethod
+    def from_text(cls, code: str, text: str, request_id: str | None) -> Self:
+        """From message and remedy in one line, as evsd writes them."""
         message, _, remedy = text.partition("; ")
-        return cls(str(code), message, remedy, request_id)
+        return cls(code, message, remedy, request_id)
 
 
 class Unreachable(Refused):

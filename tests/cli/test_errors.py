@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support import tls
 from tests.support.daemon import Evsd, Result, running_evsd, temporary_state
+from tests.support.transfer import small_pool
 
 PAIR = {"EVSD_ACCESS_KEY": "AK", "EVSD_SECRET_KEY": "SK"}
 
@@ -137,6 +138,19 @@ def test_warnings_are_objects_too_before_the_error(shared_evsd: Evsd) -> None:
     warning, error = map(json.loads, shared_evsd.ctl(*words).err.splitlines())
     assert "under-it" in warning["warning"]
     assert error["code"] == "KMS.1401"
+
+
+def test_a_job_that_fails_is_told_with_its_remedy_and_the_request_that_began_it() -> None:
+    with small_pool(64) as (_, config), running_evsd("--config", str(config)) as small:
+        small.prepare()
+        found = told(small, "create", "large", "--size", "1G", "--thick")
+        [began] = [
+            event["request_id"]
+            for event in small.events("request")
+            if event["method"] == "POST" and event["path"].endswith("/cloudvolumes")
+        ]
+        assert (found["code"][:4], found["remedy"] != "") == ("EVS.", True)
+        assert found["request_id"] == began
 
 
 # --- standard output ---------------------------------------------------------------------------
