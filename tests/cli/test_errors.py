@@ -202,14 +202,6 @@ def test_an_output_that_is_closed_is_told(shared_evsd: Evsd) -> None:
     assert written_to(shared_evsd, "2>/dev/full", "show", "none").status == 1
 
 
-def test_no_file_takes_the_place_of_a_closed_output(shared_evsd: Evsd, tmp_path: Path) -> None:
-    shared_evsd.ok("create", "exported", "--size", "1G")
-    for redirection in (">&-", "<&- >&- 2>&-"):
-        file = tmp_path / redirection.replace("/", "")
-        written_to(shared_evsd, redirection, "export", "exported", str(file))
-        assert not file.exists() or file.stat().st_size == 2**30
-
-
 # --- TLS ---------------------------------------------------------------------------------------
 
 
