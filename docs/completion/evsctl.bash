@@ -1,28 +1,20 @@
 _evsctl_completion() {
-    local IFS=$'\n'
-    local response
-
-    response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _EVSCTL_COMPLETE=bash_complete $1)
-
-    for completion in $response; do
-        IFS=',' read type value <<< "$completion"
-
-        if [[ $type == 'dir' ]]; then
-            COMPREPLY=()
-            compopt -o dirnames
-        elif [[ $type == 'file' ]]; then
-            COMPREPLY=()
-            compopt -o default
-        elif [[ $type == 'plain' ]]; then
-            COMPREPLY+=($value)
-        fi
-    done
-
-    return 0
+    local line=${COMP_LINE:0:COMP_POINT} found value begun
+    begun=${line##*[[:space:]]}
+    [[ $begun == --*=* ]] && begun=${begun#*=}
+    begun=${begun%"${begun##*[:=]}"}
+    COMPREPLY=()
+    while IFS= read -r found; do
+        value=${found#*,}
+        case ${found%%,*} in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain)
+                printf -v value %q "$value"
+                COMPREPLY+=("${value#"$begun"}")
+                ;;
+        esac
+    done < <(COMP_WORDS=$line _EVSCTL_COMPLETE=bash_complete "$1" 2>/dev/null)
 }
 
-_evsctl_completion_setup() {
-    complete -o nosort -F _evsctl_completion evsctl
-}
-
-_evsctl_completion_setup;
+complete -o nosort -F _evsctl_completion evsctl
