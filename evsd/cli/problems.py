@@ -66,6 +66,11 @@ def warn(message: str, remedy: str = "") -> None:
     )
 
 
+def note(message: str) -> None:
+    """Say what is only good to know."""
+    _say({"note": message}, message)
+
+
 def _say(found: dict[str, str | None], text: str) -> None:
     with contextlib.suppress(OSError):  # nobody to hear it
         print(json.dumps(found) if wants_json() else text, file=sys.stderr, flush=True)

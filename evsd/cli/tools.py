@@ -1,4 +1,4 @@
-"""Running the tools that do the work: qemu-img and cryptsetup."""
+"""Running the tools that do the work: qemu-img, cryptsetup, nbdcopy and zstd."""
 
 from __future__ import annotations
 
@@ -7,41 +7,81 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO
 
 from evsd.cli.errors import Refused
 
 Progress = Callable[[int], None]
-PACKAGES = {"qemu-img": "qemu-utils", "cryptsetup": "cryptsetup-bin"}
+PACKAGES = {
+    "qemu-img": "qemu-utils",
+    "cryptsetup": "cryptsetup-bin",
+    "nbdcopy": "libnbd-bin",
+    "zstd": "zstd",
+}
 
 
 class ToolFailed(Exception):
     """A tool ended with an error; the message is the last line of what it said."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, said: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.said = status, said
+
+
+@dataclass
+class _Tool:
+    output: IO[bytes]
+    said: str = ""  # on standard error, once it has ended
 
 
 def run(words: list[str], *, descriptors: Iterable[int] = ()) -> str:
     """Run a tool to its end; returns what it printed. Raises `ToolFailed`, `Refused`."""
-    with _running(words, descriptors) as output:
-        return output.read().decode(errors="replace")
+    return ask(words, descriptors=descriptors)[0]
 
 
-def copy(words: list[str], progress: Progress, *, descriptors: Iterable[int] = ()) -> None:
-    """Run ``qemu-img convert -p``, and pass on the percents it prints."""
-    with _running(words, descriptors) as output:
-        while part := os.read(output.fileno(), 4096):
+def ask(
+    words: list[str], *, descriptors: Iterable[int] = (), accepted: Collection[int] = (0,)
+) -> tuple[str, str]:
+    """As `run`, with what it said on standard error; other exit statuses may be answers too."""
+    with _running(words, descriptors, accepted=accepted) as tool:
+        printed = tool.output.read().decode(errors="replace")
+    return printed, tool.said
+
+
+def lines(words: list[str], *, descriptors: Iterable[int] = ()) -> Iterator[bytes]:
+    """What a tool prints, which may be much; to be read to the end."""
+    with _running(words, descriptors) as tool:
+        yield from tool.output
+
+
+def stream(words: list[str], piece: int, *, stdin: int | None = None) -> Iterator[bytes]:
+    """What a tool makes, in pieces of so many bytes at most; to be read to the end."""
+    with _running(words, (), stdin=stdin) as tool:
+        while data := tool.output.read(piece):
+            yield data
+
+
+def copy(words: list[str], progress: Progress, *, descriptors: Iterable[int] = ()) -> str:
+    """Run ``qemu-img convert -p`` and pass on the percents it prints; returns its warnings."""
+    with _running(words, descriptors) as tool:
+        while part := os.read(tool.output.fileno(), 4096):
             if found := re.findall(rb"\((\d+)\.\d+/100%\)", part):
                 progress(int(found[-1]))
+    return tool.said
 
 
 @contextmanager
-def _running(words: list[str], descriptors: Iterable[int]) -> Iterator[IO[bytes]]:
-    """A running tool's output; it has ended after the block.
+def _running(
+    words: list[str],
+    descriptors: Iterable[int],
+    *,
+    accepted: Collection[int] = (0,),
+    stdin: int | None = None,
+) -> Iterator[_Tool]:
+    """A running tool; it has ended after the block.
 
     In a session of its own: Ctrl-C is for us, who then end it. Secrets go by descriptor, never
     as words or environment. Raises `ToolFailed` where it fails, `Refused` where it is missing.
@@ -52,7 +92,7 @@ def _running(words: list[str], descriptors: Iterable[int]) -> Iterator[IO[bytes]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603
             [path, *words[1:]],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
             pass_fds=tuple(descriptors),
@@ -60,21 +100,23 @@ def _running(words: list[str], descriptors: Iterable[int]) -> Iterator[IO[bytes]
             start_new_session=True,
         )
         assert process.stdout is not None  # noqa: S101 - it is a pipe
+        tool = _Tool(process.stdout)
         try:
-            yield process.stdout
+            yield tool
             process.wait()
         finally:
             process.kill()
             process.wait()
             process.stdout.close()
-        if process.returncode != 0:
-            errors.seek(0)
-            raise ToolFailed(_last_line(errors.read(), words[0]), process.returncode)
+        errors.seek(0)
+        tool.said = errors.read().decode(errors="replace").strip()
+        if process.returncode not in accepted:
+            raise ToolFailed(_last_line(tool.said, words[0]), process.returncode, tool.said)
 
 
-def _last_line(errors: bytes, tool: str) -> str:
-    lines = errors.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
-    return f"{tool}: {lines[-1].removeprefix(f'{tool}: ')}"
+def _last_line(said: str, tool: str) -> str:
+    last = (said.splitlines() or ["it ended without a word"])[-1]
+    return f"{tool}: {last.removeprefix(f'{tool}: ')}"
 
 
 def by_descriptor(descriptor: int) -> str:

@@ -1,0 +1,34 @@
+"""What is wrong with an image, and what helps.
+
+An image is imported whole or not at all, and readers fill what they miss with zeros. So whatever
+says that something is missing is collected before anything is made. `--force-damaged` goes on in
+spite of it, and says the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COPY_AGAIN = "copy it again from where it came"
+REPAIR = "get another copy of it, or repair one: qemu-img check -r all COPY"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """`what` goes on where the file's name stands."""
+
+    what: str
+    remedy: str = COPY_AGAIN
+
+
+def too_short(length: int, needed: int) -> Damage:
+    """The damage of a file that ends before what it is said to hold."""
+    return Damage(f"ends too early: it has {length:,} bytes of at least {needed:,}")
+
+
+def not_closed() -> Damage:
+    """The damage of a file that is in use, or was when its writer ended."""
+    return Damage(
+        "was not closed by what wrote it",
+        f"shut down the machine that uses it; if that is gone, {REPAIR}",
+    )
