@@ -6,7 +6,10 @@ import hashlib
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
 
 import pytest
 
@@ -93,6 +96,111 @@ def test_a_link_is_replaced_and_not_followed(shared_evsd: Evsd, raw: Path, tmp_p
     assert other.read_text() == "another's"
     assert not target.is_symlink()
     assert identical(raw, target)
+
+
+def null(_: Path) -> str:
+    return "/dev/null"
+
+
+def fifo(directory: Path) -> str:
+    os.mkfifo(directory / "fifo")
+    return str(directory / "fifo")
+
+
+def directory(directory: Path) -> str:
+    (directory / "directory").mkdir()
+    return str(directory / "directory")
+
+
+def nothing(directory: Path) -> str:
+    return str(directory / "nothing")
+
+
+@pytest.mark.parametrize("leads_to", [null, fifo, directory, nothing])
+def test_a_link_to_what_is_no_file_is_refused(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path, leads_to: Callable[[Path], str]
+) -> None:
+    link, target = tmp_path / "out.raw", leads_to(tmp_path)
+    link.symlink_to(target)
+    for options in ((), ("--force",)):
+        refused = shared_evsd.ctl("export", "data", str(link), *options)
+        assert (refused.status, "not a regular file" in refused.err) == (1, True), raw
+    assert str(link.readlink()) == target
+
+
+def to_stream(evsd: Evsd, directory: Path, *options: str, **streams: Any) -> Popen[bytes]:
+    """Evsctl export to - in a directory of its own."""
+    return Popen(
+        [evsd.evsctl, "export", "data", "-", *options],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{evsd.socket}"},
+        stderr=PIPE,
+        **streams,
+    )
+
+
+def test_a_volume_is_written_to_standard_output_and_nothing_else(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path
+) -> None:
+    with to_stream(shared_evsd, tmp_path, stdout=PIPE) as evsctl:
+        assert evsctl.stdout is not None
+        digest = hashlib.sha256()
+        while data := evsctl.stdout.read(MIB):
+            digest.update(data)
+    assert evsctl.returncode == 0
+    padded = raw.read_bytes() + bytes(1024 * MIB - raw.stat().st_size)
+    assert digest.digest() == hashlib.sha256(padded).digest()
+    assert list(tmp_path.iterdir()) == []
+    assert available(shared_evsd, "data")
+
+
+def test_a_stream_goes_on_where_the_file_it_goes_to_ends(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    target.write_bytes(b"before" + bytes(4090))
+    with target.open("ab") as file, to_stream(shared_evsd, tmp_path, stdout=file) as evsctl:
+        evsctl.communicate(timeout=120)
+    assert (evsctl.returncode, target.stat().st_size) == (0, 4096 + 1024 * MIB)
+    with target.open("rb") as file:
+        assert file.read(6) == b"before"
+        file.seek(4096)
+        assert file.read(raw.stat().st_size) == raw.read_bytes()
+
+
+def test_a_stream_that_nobody_reads_is_an_error(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path
+) -> None:
+    with to_stream(shared_evsd, tmp_path, stdout=PIPE) as evsctl:
+        assert evsctl.stdout is not None
+        assert evsctl.stderr is not None
+        evsctl.stdout.read(MIB)
+        evsctl.stdout.close()
+        said = evsctl.stderr.read()
+    assert (evsctl.returncode, b"Broken pipe" in said, b"Traceback" in said) == (1, True, False)
+    assert available(shared_evsd, "data"), raw
+
+
+@pytest.mark.parametrize("file_format", ["qcow2", "luks2"])
+def test_a_format_that_is_not_written_in_order_is_not_streamed(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path, file_format: str
+) -> None:
+    options = ("--format", file_format)
+    with to_stream(shared_evsd, tmp_path, *options, stdout=PIPE) as evsctl:
+        made, said = evsctl.communicate(timeout=120)
+    assert (evsctl.returncode, made, b"export it to a file" in said) == (2, b"", True), raw
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_is_not_written_to_a_terminal(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    with to_stream(shared_evsd, tmp_path, stdout=theirs) as evsctl:
+        _, said = evsctl.communicate(timeout=120)
+    os.close(ours)
+    os.close(theirs)
+    assert (evsctl.returncode, b"terminal" in said) == (2, True), raw
 
 
 @pytest.mark.parametrize("target", ["/dev/null", "/tmp", "/no/such/directory/file"])

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.support.daemon import Evsd, running_evsd, until
-from tests.support.faulty import fuse_file
+from tests.support.faulty import fuse_file, scripted, waiting_while
 from tests.support.relay import interrupted
 from tests.support.transfer import MIB, attached, identical, image, run, small_pool
 
@@ -312,3 +312,50 @@ def test_a_pool_that_is_full_leaves_nothing_of_an_import(tmp_path: Path) -> None
         assert (refused.status, "No space left" in refused.err) == (1, True), refused
         assert no_volume(evsd, "data")
         assert list(pool.iterdir()) == []
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """An image of which the second half can't be read while the other file exists."""
+    image, hold = tmp_path / "image", tmp_path / "hold"
+    image.write_bytes(os.urandom(16 * MIB))
+    hold.touch()
+    waits = waiting_while(f"[ $4 -ge {8 * MIB} ] && [ -e {hold} ]")
+    with scripted(image, tmp_path / "slow", pread=waits) as slow:
+        yield slow, hold
+
+
+UNUSABLE = {
+    "disabled": ("key", "disable", "test-key", "--yes"),
+    "scheduled for deletion": ("key", "schedule-deletion", "test-key", "--days", "7", "--yes"),
+    "may not use keys": ("delegation", "revoke", "--yes"),
+}
+AGAIN = {
+    "disabled": [("key", "enable", "test-key")],
+    "scheduled for deletion": [
+        ("key", "cancel-deletion", "test-key"),
+        ("key", "enable", "test-key"),
+    ],
+    "may not use keys": [("delegation", "create")],
+}
+
+
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_an_import_whose_key_can_not_be_used_any_more_says_so(
+    shared_evsd: Evsd, held: tuple[Path, Path], state: str
+) -> None:
+    slow, hold = held
+    before = allocated(shared_evsd)
+    evsctl = shared_evsd.spawn_ctl("import", str(slow), "data", "--key", "test-key")
+    until(lambda: allocated(shared_evsd) > before + 2 * MIB)
+    shared_evsd.ok(*UNUSABLE[state])
+    hold.unlink()
+    _, said = evsctl.communicate(timeout=120)
+    try:
+        assert (evsctl.returncode, state in said) == (1, True), said
+        assert "test-key" in said or state == "may not use keys", said
+        assert "evsctl " in said, said
+        assert no_volume(shared_evsd, "data")
+    finally:
+        for words in AGAIN[state]:
+            shared_evsd.ok(*words)

@@ -62,10 +62,6 @@ def _xfs(head: bytes) -> int | None:
     return _number(head, 4, ">I") * _number(head, 8, ">Q") if head[:4] == b"XFSB" else None
 
 
-def _btrfs(head: bytes) -> int | None:
-    return _number(head, 0x100D1, "<Q") if head[0x10040:0x10048] == b"_BHRfS_M" else None
-
-
 def _ntfs(head: bytes) -> int | None:
     if head[3:11] != b"NTFS    ":
         return None
@@ -79,16 +75,6 @@ def _fat(head: bytes) -> int | None:
     return sectors * _number(head, 0x0B, "<H")
 
 
-def _squashfs(head: bytes) -> int | None:
-    return _number(head, 40, "<Q") if head[:4] == b"hsqs" else None
-
-
-def _lvm(head: bytes) -> int | None:
-    if head[512:520] != b"LABELONE" or head[536:544] != b"LVM2 001":
-        return None
-    return _number(head, 512 + _number(head, 532, "<I") + 32, "<Q")
-
-
 def _swap(head: bytes) -> int | None:
     if head[4086:4096] != b"SWAPSPACE2":
         return None
@@ -100,14 +86,11 @@ _CONTENTS: tuple[tuple[str, Callable[[bytes], int | None]], ...] = (
     ("an MBR partition table", _mbr),
     ("an ext filesystem", _ext),
     ("an XFS filesystem", _xfs),
-    ("a btrfs filesystem", _btrfs),
     ("an NTFS filesystem", _ntfs),
     ("a FAT filesystem", _fat),
-    ("a squashfs filesystem", _squashfs),
-    ("an LVM physical volume", _lvm),
     ("a swap area", _swap),
 )
-_NEEDED = 0x10200  # the furthest that any of these looks
+_NEEDED = 8192  # the furthest that any of these looks
 
 
 def _found(head: bytes) -> tuple[str, int] | None:

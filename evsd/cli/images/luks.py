@@ -16,10 +16,10 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from evsd.cli.errors import Refused
-from evsd.cli.images.damage import Damage, too_short
+from evsd.cli.images.damage import COPY_AGAIN, Damage, too_short
 from evsd.cli.images.file import SECTOR, Image
 from evsd.cli.luks import XTS, cryptsetup
-from evsd.cli.tools import by_descriptor
+from evsd.cli.tools import ToolFailed, by_descriptor
 from nbd_plugin import luks2
 
 READ_LENGTH = 64 * 1024
@@ -46,13 +46,7 @@ def is_luks2(image: Image) -> bool:
 
 def check_passphrase(image: Image, secret: int) -> None:
     """Refuse a passphrase that opens no slot; `secret` is a descriptor."""
-    cryptsetup(
-        "open",
-        "--test-passphrase",
-        f"--key-file={by_descriptor(secret)}",
-        by_descriptor(image.descriptor),
-        descriptors=[image.descriptor, secret],
-    )
+    _cryptsetup(image, "open", "--test-passphrase", secret=secret)
 
 
 def payload(image: Image) -> tuple[Payload, list[Damage]]:
@@ -63,11 +57,11 @@ def payload(image: Image) -> tuple[Payload, list[Damage]]:
     required = metadata["config"].get("requirements", {}).get("mandatory", [])
     if len(segments) != 1 or required:
         reason = ", ".join(required) or "it has several segments"
-        raise Refused("", f"this LUKS2 file can't be read without device-mapper: {reason}", "")
+        raise Refused("", f"{image.path} can't be read without device-mapper: {reason}", "")
     [segment] = segments
     encryption = segment.get("encryption")
     if segment["type"] != "crypt" or encryption != XTS or "integrity" in segment:
-        raise Refused("", f"a LUKS2 file with {encryption} can't be read, only {XTS}", "")
+        raise Refused("", f"{image.path} is encrypted by {encryption}: only {XTS} is read", "")
     offset, sector = int(segment["offset"]), int(segment["sector_size"])
     _refuse_overlap(image, offset, _end_of_header(metadata))
     size = None if segment["size"] == "dynamic" else int(segment["size"])
@@ -102,12 +96,19 @@ def decrypted(image: Image, where: Payload, secret: int) -> Iterator[tuple[int, 
 
 
 def _metadata(image: Image) -> dict[str, Any]:
-    path = by_descriptor(image.descriptor)
-    dumped = cryptsetup(
-        "luksDump", "--dump-json-metadata", path, descriptors=[image.descriptor]
-    )  # fmt: skip
-    metadata: dict[str, Any] = json.loads(dumped)
+    metadata: dict[str, Any] = json.loads(_cryptsetup(image, "luksDump", "--dump-json-metadata"))
     return metadata
+
+
+def _cryptsetup(image: Image, *words: str, secret: int | None = None) -> str:
+    key = [] if secret is None else [f"--key-file={by_descriptor(secret)}"]
+    descriptors = [image.descriptor] + ([] if secret is None else [secret])
+    path = by_descriptor(image.descriptor)
+    try:
+        return cryptsetup(*words, *key, path, descriptors=descriptors)
+    except ToolFailed as error:
+        said = str(error).replace(path, str(image.path))
+        raise Refused("", f"{image.path} can't be read as LUKS: {said}", COPY_AGAIN) from error
 
 
 def refuse_own_volume(image: Image) -> None:
@@ -191,13 +192,7 @@ def _sectors(
 
 
 def _volume_key(image: Image, secret: int) -> bytes:
-    dumped = cryptsetup(
-        "luksDump",
-        "--dump-volume-key",
-        f"--key-file={by_descriptor(secret)}",
-        by_descriptor(image.descriptor),
-        descriptors=[image.descriptor, secret],
-    )
+    dumped = _cryptsetup(image, "luksDump", "--dump-volume-key", secret=secret)
     found = re.search(r"MK dump:((?:\s+[0-9a-f]{2})+)", dumped)
     if found is None:
         raise Refused("", "cryptsetup does not give the volume key", "")

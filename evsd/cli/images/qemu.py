@@ -15,7 +15,7 @@ from typing import Any
 
 from evsd.cli import tools
 from evsd.cli.errors import Refused
-from evsd.cli.images.damage import REPAIR, Damage, not_closed, too_short
+from evsd.cli.images.damage import COPY_AGAIN, REPAIR, Damage, not_closed, too_short
 from evsd.cli.images.file import HEAD_LENGTH, SECTOR, Image
 from evsd.cli.problems import note
 from evsd.cli.tools import Progress, by_descriptor
@@ -170,7 +170,8 @@ class Node:
             return Refused("", f"{path} {damage.what}: its log is to be replayed", damage.remedy)
         if "lock" in error.said:
             return Refused("", f"{path} is in use: a machine runs from it", "shut it down first")
-        return Refused("", f"{path} can't be read as {self.format}: {self._plain(error.said)}", "")
+        said = self._plain(error.said)
+        return Refused("", f"{path} can't be read as {self.format}: {said}", COPY_AGAIN)
 
     def _plain(self, said: str) -> str:
         """What qemu-img said first, with the file's name for its own words for it."""
@@ -190,7 +191,7 @@ def refuse_other_files(node: Node, information: dict[str, Any]) -> None:
     if named:
         raise Refused(
             "",
-            f"the image needs another file, {named[0]}; such images are refused",
+            f"{node.image.path} needs another file, {named[0]}; such images are refused",
             "if you trust it, flatten it first: qemu-img convert -O qcow2 FILE NEW; "
             "if it is a raw image that only looks so: --format raw",
         )

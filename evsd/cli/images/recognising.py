@@ -26,7 +26,7 @@ def recognised(image: Image) -> str:
 def _advice(image: Image, kind: Kind) -> str:
     advice = kind.advice.format(file=image.quoted)
     anyway = "if its bytes are to be a disk as they are: --format raw"
-    return advice if "--format" in advice else "; ".join(filter(None, [advice, anyway]))
+    return advice if "--format raw" in advice else "; ".join(filter(None, [advice, anyway]))
 
 
 def refuse_packed(image: Image, compression: str, head: bytes, tail: bytes) -> None:

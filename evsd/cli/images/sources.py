@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from evsd.cli import tools
 from evsd.cli.attachments import socket_of
 from evsd.cli.errors import Refused
-from evsd.cli.images import compressed, disks, luks, qcow2, vhd, vhdx, vmdk
+from evsd.cli.images import compressed, disks, luks, qcow2, qed, vhd, vhdx, vmdk
 from evsd.cli.images.damage import COPY_AGAIN, Damage
 from evsd.cli.images.file import HEAD_LENGTH, SECTOR, Image
 from evsd.cli.images.qemu import Node, refuse_other_files
@@ -19,6 +19,7 @@ from evsd.connector.writing import write_data
 
 # What qemu-img does not look at, by format; asked before qemu-img opens the file ...
 _BEFORE: dict[str, Callable[[Image], list[Damage]]] = {
+    "qed": qed.damage,
     "vmdk": vmdk.damage,
     "vhd": vhd.damage,
     "vhdx": vhdx.damage,
