@@ -162,10 +162,10 @@ def test_a_stream_goes_on_where_the_file_it_goes_to_ends(
     with target.open("ab") as file, to_stream(shared_evsd, tmp_path, stdout=file) as evsctl:
         evsctl.communicate(timeout=120)
     assert (evsctl.returncode, target.stat().st_size) == (0, 4096 + 1024 * MIB)
-    with target.open("rb") as file:
-        assert file.read(6) == b"before"
-        file.seek(4096)
-        assert file.read(raw.stat().st_size) == raw.read_bytes()
+    with target.open("rb") as made:
+        assert made.read(6) == b"before"
+        made.seek(4096)
+        assert made.read(raw.stat().st_size) == raw.read_bytes()
 
 
 def test_a_stream_that_nobody_reads_is_an_error(

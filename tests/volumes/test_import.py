@@ -316,21 +316,23 @@ def test_a_pool_that_is_full_leaves_nothing_of_an_import(tmp_path: Path) -> None
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """An image of which the second half can't be read while the other file exists."""
+    """An image of which a part in the middle can't be read while the other file exists."""
     image, hold = tmp_path / "image", tmp_path / "hold"
     image.write_bytes(os.urandom(16 * MIB))
     hold.touch()
-    waits = waiting_while(f"[ $4 -ge {8 * MIB} ] && [ -e {hold} ]")
+    middle = f"[ $4 -ge {8 * MIB} ] && [ $4 -lt {12 * MIB} ]"
+    waits = waiting_while(f"{middle} && [ -e {hold} ]")
     with scripted(image, tmp_path / "slow", pread=waits) as slow:
         yield slow, hold
+        hold.unlink(missing_ok=True)
 
 
-UNUSABLE = {
+UNUSABLE: dict[str, tuple[str, ...]] = {
     "disabled": ("key", "disable", "test-key", "--yes"),
     "scheduled for deletion": ("key", "schedule-deletion", "test-key", "--days", "7", "--yes"),
     "may not use keys": ("delegation", "revoke", "--yes"),
 }
-AGAIN = {
+AGAIN: dict[str, list[tuple[str, ...]]] = {
     "disabled": [("key", "enable", "test-key")],
     "scheduled for deletion": [
         ("key", "cancel-deletion", "test-key"),
@@ -346,11 +348,13 @@ def test_an_import_whose_key_can_not_be_used_any_more_says_so(
 ) -> None:
     slow, hold = held
     before = allocated(shared_evsd)
-    evsctl = shared_evsd.spawn_ctl("import", str(slow), "data", "--key", "test-key")
-    until(lambda: allocated(shared_evsd) > before + 2 * MIB)
-    shared_evsd.ok(*UNUSABLE[state])
-    hold.unlink()
-    _, said = evsctl.communicate(timeout=120)
+    with shared_evsd.spawn_ctl("import", str(slow), "data", "--key", "test-key") as evsctl:
+        try:
+            until(lambda: allocated(shared_evsd) > before + 2 * MIB)
+            shared_evsd.ok(*UNUSABLE[state])
+        finally:
+            hold.unlink()
+        _, said = evsctl.communicate(timeout=120)
     try:
         assert (evsctl.returncode, state in said) == (1, True), said
         assert "test-key" in said or state == "may not use keys", said
