@@ -37,6 +37,7 @@ def _fio(rw: str, block: int, depth: int, connections: int = 1) -> Job:
             f"--bs={block}",
             f"--iodepth={depth}",
             f"--numjobs={connections}",
+            "--thread",  # one client: of several processes only the first may write
             f"--size={FIO_SIZE}",
             f"--runtime={seconds}",
             "--time_based",

@@ -683,6 +683,14 @@ class AttachFailed(VolumeNotAttachable):
     remedy_template = "nothing was written to the volume; evsd's log has the rest"
 
 
+class VolumeInUse(EvsError):
+    code, status = "EVS.2068", 400
+    template = "volume {name} is in use by {clients}"
+    remedy_template = (
+        "stop that first; if it can't be stopped, evsctl detach {name} --force takes its disk away"
+    )
+
+
 class DetachFailed(EvsError):
     code, status = "EVS.5500", 500
     template = "attachment {name} can't be ended: {reason}"

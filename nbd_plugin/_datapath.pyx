@@ -15,6 +15,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "process.h" nogil:
     int process_harden()
     int process_lock_memory()
+    void process_peer(int64_t *pid, int64_t *uid)
     int threads_keep_state()
     void process_one_arena()
     void process_trim()
@@ -89,6 +90,13 @@ def confine(bytes volume) -> bool:
         return False
     _check(err)
     return True
+
+
+def peer() -> tuple[int, int]:
+    """Process and user of the connection that is being opened; 0 or -1 where they can't be told."""
+    cdef int64_t pid, uid
+    process_peer(&pid, &uid)
+    return pid, uid
 
 
 def trim_memory() -> None:

@@ -7,6 +7,10 @@
         attachment=ID        whose server this is
         release_socket=PATH  where the key service listens
         ticket_fd=N          inherited descriptor to read the ticket from: argv is public
+        [clients_fd=N]       inherited descriptor of a file: who is connected, see `clients`; the
+                             socket's directory then says who may connect
+        [device=NAME]        export name under which the host's device connects, which alone may
+                             write
 
 The data key is here while clients are connected: the first connection asks for it, the close of
 the last one wipes it, the next one asks again and is refused if the key may not be used then.
@@ -39,6 +43,7 @@ from nbd_plugin._datapath import (  # noqa: F401, nbdkit looks them up here
     trim,
     zero,
 )
+from nbd_plugin.clients import Client, Clients
 
 API_VERSION = 2
 
@@ -49,6 +54,10 @@ TICKET_LIMIT = 4096
 _RELEASE_INFO = b"evsd key release v1:"  # and the attachment id: what a key is sealed for
 _REPLACED = "it was replaced, or closed to this server: detach and attach"
 _KEYS = ("file", "attachment", "release_socket", "ticket_fd")
+_OPTIONAL_KEYS = ("clients_fd", "device")
+# The mode of a socket is 777 without these bits, and in a directory with a default ACL the bits of
+# the group limit what the ACL gives. Elsewhere there is nobody to be let in.
+_SOCKET_UMASK, _UMASK = 0o007, 0o077
 
 
 class ServerError(Exception):
@@ -61,6 +70,8 @@ class ServerError(Exception):
 
 class Server:
     """The volume, and how many connections it has."""
+
+    clients: Clients
 
     def __init__(self) -> None:
         self.options: dict[str, str] = {}
@@ -81,21 +92,28 @@ class Server:
         if missing:
             raise ServerError(f"{missing[0]}= is missing")
         self._ticket = _read_ticket(self.options["ticket_fd"])
+        report = int(self.options.get("clients_fd", "-1"))
+        self.clients = Clients(report, has_device="device" in self.options)
         fd = self._open(os.O_RDONLY)
         try:
             _read_header(fd)
         finally:
             os.close(fd)
 
-    def connect(self, read_only: bool) -> None:
+    def connect(self, name: str, read_only: bool) -> Client:
         """Count a connection; the first one gets the key. A failed one leaves nothing behind."""
+        pid, uid = _datapath.peer()
+        client = Client(pid, uid, device=bool(name) and name == self.options.get("device"))
         with self._lock:
             if self._connections == 0:
                 self._start(read_only)
             self._connections += 1
+        self.clients.add(client, read_only=read_only)
+        return client
 
-    def disconnect(self) -> None:
+    def disconnect(self, client: Client) -> None:
         """The last one writes what is not yet on disk, and wipes the key."""
+        self.clients.remove(client)  # first: it has gone, whatever its flush takes
         with self._lock:
             self._connections -= 1
             if self._connections == 0:
@@ -239,8 +257,9 @@ _server = Server()
 
 def config(key: str, value: str) -> None:
     """Take one key=value of the command line."""
-    if key not in _KEYS:
-        raise ServerError(f"{key}= is unknown, there are {', '.join(_KEYS)}")
+    known = _KEYS + _OPTIONAL_KEYS
+    if key not in known:
+        raise ServerError(f"{key}= is unknown, there are {', '.join(known)}")
     if key in _server.options:
         raise ServerError(f"{key}= is given twice")
     # nbdkit changes to / when it goes into the background.
@@ -249,8 +268,9 @@ def config(key: str, value: str) -> None:
 
 
 def config_complete() -> None:
-    """Refuse to start without ticket or sound volume."""
+    """Refuse to start without ticket or sound volume. The socket is made next."""
     _server.prepare()
+    os.umask(_SOCKET_UMASK if "clients_fd" in _server.options else _UMASK)
 
 
 def thread_model() -> int:
@@ -260,6 +280,7 @@ def thread_model() -> int:
 
 def after_fork() -> None:
     """Protect the process that is going to hold a key."""
+    os.umask(_UMASK)
     if not _datapath.harden():
         sys.stderr.write("nbdkit: RLIMIT_MEMLOCK is too low, only the key itself is locked\n")
     sockets.remember_descriptors()
@@ -271,7 +292,7 @@ def after_fork() -> None:
 def open(readonly: bool) -> object:  # noqa: A001
     """Connect."""
     try:
-        _server.connect(readonly)
+        client = _server.connect(nbdkit.export_name(), readonly)
     except release.KeyRefused:
         nbdkit.set_error(errno.EACCES)
         raise
@@ -279,12 +300,12 @@ def open(readonly: bool) -> object:  # noqa: A001
         nbdkit.set_error(error.number)
         raise
     sockets.widen()
-    return _server
+    return client
 
 
-def close(_: Server) -> None:
+def close(client: Client) -> None:
     """Disconnect."""
-    _server.disconnect()
+    _server.disconnect(client)
 
 
 def cleanup() -> None:
@@ -292,61 +313,61 @@ def cleanup() -> None:
     _server.end()
 
 
-def get_size(_: Server) -> int:
+def get_size(_: Client) -> int:
     """The volume's size in bytes."""
     return _server.size
 
 
-def block_size(_: Server) -> tuple[int, int, int]:
+def block_size(_: Client) -> tuple[int, int, int]:
     """Any offset works; whole sectors are fastest."""
     return MINIMUM_BLOCK, luks2.SECTOR_SIZE, MAXIMUM_REQUEST
 
 
-def is_rotational(_: Server) -> bool:
+def is_rotational(_: Client) -> bool:
     """Let clients not sort their requests."""
     return False
 
 
-def can_write(_: Server) -> bool:
-    """Whether the attachment is for writing."""
-    return not _server.read_only
+def can_write(client: Client) -> bool:
+    """Whether the attachment is for writing, and by this client."""
+    return client.writes
 
 
-def can_flush(_: Server) -> bool:
+def can_flush(_: Client) -> bool:
     """`flush` is fdatasync."""
     return True
 
 
-def can_fua(_: Server) -> int:
+def can_fua(_: Client) -> int:
     """Writing, trimming and zeroing sync by themselves when asked to."""
     return int(nbdkit.FUA_NATIVE)
 
 
-def can_trim(_: Server) -> bool:
+def can_trim(_: Client) -> bool:
     """A hole would show where a thick volume is empty."""
     return _server.thin
 
 
-def can_zero(_: Server) -> bool:
+def can_zero(_: Client) -> bool:
     """Zeros are made here and not sent: a thick volume encrypts them."""
     return True
 
 
-def can_fast_zero(_: Server) -> bool:
+def can_fast_zero(_: Client) -> bool:
     """A fast zero that can't be fast is refused with ENOTSUP, as it should."""
     return True
 
 
-def can_extents(_: Server) -> bool:
+def can_extents(_: Client) -> bool:
     """Only a thin volume in a file has holes that can be found."""
     return _server.thin and _server.is_file
 
 
-def can_cache(_: Server) -> int:
+def can_cache(_: Client) -> int:
     """`cache` reads ahead into the page cache."""
     return int(nbdkit.CACHE_NATIVE)
 
 
-def can_multi_conn(_: Server) -> bool:
+def can_multi_conn(_: Client) -> bool:
     """All connections share one descriptor: a flush on one is fdatasync for the writes of all."""
     return True

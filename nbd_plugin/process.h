@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -37,6 +38,16 @@ static int process_lock_memory(void) {
     if (limit.rlim_cur != RLIM_INFINITY)
         return EPERM;
     return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) ? errno : 0;
+}
+
+/* Of the connection that is being opened, see nbdkit_peer_pid(3), which nbdkit 1.32 hands to plugins
+ * in C only; there is none outside nbdkit. 0 for what can't be told. */
+int64_t nbdkit_peer_pid(void) __attribute__((weak));
+int64_t nbdkit_peer_uid(void) __attribute__((weak));
+
+static void process_peer(int64_t *pid, int64_t *uid) {
+    *pid = nbdkit_peer_pid ? nbdkit_peer_pid() : 0;
+    *uid = nbdkit_peer_uid ? nbdkit_peer_uid() : -1;
 }
 
 /* --- Memory ---------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@ from evsd.api.evs import ExtendVolumeBody, ShowVolumeResponse, VolumeName, show_
 from evsd.api.evs_lists import OnceEach
 from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.routes import Caller, Model, Services, UsesServices, needs, router
+from evsd.attach.clients import Client
 from evsd.attach.service import NewAttachment
 from evsd.attach.states import SERVING
 from evsd.errors import EvsBadRequest
@@ -61,8 +62,24 @@ class UpdateAttachmentBody(Model):
     attachment: AttachmentUpdate
 
 
+class ClientView(Model):
+    """Who is connected to the server of an attachment: a process, or the host's own device.
+
+    `pid`, `uid` and `connected_at` are null where nobody knows them; `program` is empty for a
+    process that has ended and left its connection to another.
+    """
+
+    pid: int | None
+    uid: int | None
+    user: str
+    program: str
+    device: bool
+    access_mode: Literal["rw", "ro"]
+    connected_at: str | None
+
+
 class AttachmentView(Model):
-    """An attachment as Cinder shows it."""
+    """An attachment as Cinder shows it, and who attached it and is connected now."""
 
     id: str
     volume_id: str
@@ -73,6 +90,8 @@ class AttachmentView(Model):
     detached_at: str | None = None
     connector: Connector
     connection_info: dict[str, Any]
+    attached_by: str | None
+    clients: list[ClientView]
 
 
 class AttachmentResponse(Model):
@@ -82,7 +101,7 @@ class AttachmentResponse(Model):
 
 
 class AttachmentsResponse(Model):
-    """Of list and delete."""
+    """Of list."""
 
     attachments: list[AttachmentView]
 
@@ -109,6 +128,13 @@ class AttachmentsQuery(Model):
             and self.status in (None, attachment.status)
         ]
         return found[self.offset :][: self.limit]
+
+
+class DetachResponse(Model):
+    """Of delete: what attachments the volume still has, and who has lost its disk by force."""
+
+    attachments: list[AttachmentView]
+    disconnected: list[ClientView]
 
 
 class PoolReference(Model):
@@ -223,13 +249,22 @@ def act_on_attachment(
 
 @routes.delete(f"{BASE}/{{attachment_id}}", **needs(Permission.VOLUME_DETACH))
 def delete_attachment(
-    attachment_id: str, call: Caller, services: UsesServices
-) -> AttachmentsResponse:
-    """Detach: the server flushes, wipes its key and ends."""
+    attachment_id: str,
+    call: Caller,
+    services: UsesServices,
+    force: Annotated[bool, Query(description="Also when somebody is connected.")] = False,
+) -> DetachResponse:
+    """Detach: the server flushes, wipes its key and ends.
+
+    Refused (EVS.2068) while somebody is connected: `force=true` takes the disk away from them.
+    """
     volume_id = services.attachments.show(call.project_id, attachment_id).volume_id
-    services.attachments.detach(call, attachment_id)
+    losers = services.attachments.detach(call, attachment_id, force=force)
     left = services.attachments.list_all(call.project_id, volume_id)
-    return AttachmentsResponse(attachments=[_view(services, a) for a in left])
+    return DetachResponse(
+        attachments=[_view(services, a) for a in left],
+        disconnected=[_client_view(client) for client in losers],
+    )
 
 
 def _view(services: Services, attachment: Attachment) -> AttachmentView:
@@ -244,6 +279,20 @@ def _view(services: Services, attachment: Attachment) -> AttachmentView:
         attached_at=attachment.attached_at.isoformat() if attachment.attached_at else None,
         connector=attachment.connector,
         connection_info=_connection(socket, attachment) if serving else {},
+        attached_by=attachment.attached_by,
+        clients=[_client_view(client) for client in services.attachments.clients(attachment)],
+    )
+
+
+def _client_view(client: Client) -> ClientView:
+    return ClientView(
+        pid=client.pid,
+        uid=client.uid,
+        user=client.user,
+        program=client.program,
+        device=client.device,
+        access_mode="rw" if client.writes else "ro",
+        connected_at=client.since.isoformat() if client.since else None,
     )
 
 

@@ -26,6 +26,7 @@ ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
 OURS = "evsd:"
 PROVISIONING, THIN, THICK = f"{OURS}provisioning", "thin", "thick"
 SERVER, DEVICE = f"{OURS}server", f"{OURS}device"
+ACCESS_MODE, ATTACHED_BY, CLIENTS = f"{OURS}access_mode", f"{OURS}attached_by", f"{OURS}clients"
 VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
 
 
@@ -281,12 +282,19 @@ def _wanted(volume: WantedVolume) -> NewVolume:
 
 
 def show_view(call: Call, services: Services, volume_id: str) -> VolumeView:
-    """One volume as published; its metadata says what its server and its device are like."""
+    """One volume as published; its metadata says who attached it and how, and what that is like."""
     volume = services.volumes.show(call.project_id, volume_id)
     attachments = services.attachments.list_all(call.project_id, volume.id)
     shown = view(volume, attachments)
     for attachment in attachments:
-        looked = {SERVER: server_state(attachment), DEVICE: device_state(attachment)}
+        clients = services.attachments.clients(attachment)
+        looked = {
+            SERVER: server_state(attachment),
+            DEVICE: device_state(attachment),
+            ACCESS_MODE: attachment.mode,
+            ATTACHED_BY: attachment.attached_by,
+            CLIENTS: "; ".join(str(client) for client in clients) or None,
+        }
         shown.metadata |= {name: str(state) for name, state in looked.items() if state is not None}
     return shown
 

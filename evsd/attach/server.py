@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sysconfig
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,12 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What a server is started with."""
+    """What a server is started with.
+
+    `clients` is where it reports who is connected: None for one that an earlier evsd has started
+    first, which goes on as it began. `device` is the export name of the host's device, if there is
+    to be one.
+    """
 
     attachment_id: str
     volume_file: Path
@@ -49,6 +55,8 @@ class ServerSettings:
     log: Path
     release_socket: Path
     read_only: bool
+    clients: Path | None = None
+    device: str = ""
 
 
 def stop(server: Process) -> None:
@@ -93,10 +101,12 @@ class WaitingServer(Resource):
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         reading, self._writing = os.pipe2(os.O_CLOEXEC)
+        self._report: Path | None = None
         try:
-            self._process = _start(settings, reading)
+            self._process = self._start(reading)
         except OSError as error:
             os.close(self._writing)
+            self._discard_report()
             raise ServerFailed(f"nbdkit can't be started: {error}") from error
         finally:
             os.close(reading)
@@ -107,6 +117,7 @@ class WaitingServer(Resource):
     def close(self) -> None:
         """End it, unless it got its ticket."""
         if not self._has_ticket:
+            self._discard_report()
             os.close(self._writing)
             try:
                 self._process.wait(STOP_TIMEOUT_S)
@@ -115,13 +126,15 @@ class WaitingServer(Resource):
                 self._process.wait()
 
     def release(self, ticket: str) -> None:
-        """Hand over the ticket, and the socket's path, to the attachment's process on record.
+        """Hand over the ticket, and its paths, to the attachment's process on record.
 
         From here on it is the watcher's to wait for.
         """
         # nbdkit leaves it behind when it is killed. Not earlier: until this process is on record
         # the socket may be that of another, which serves.
         self._settings.socket.unlink(missing_ok=True)
+        if self._report is not None and self._settings.clients is not None:
+            self._report.replace(self._settings.clients)
         try:
             os.write(self._writing, ticket.encode())
         except BrokenPipeError as error:
@@ -141,26 +154,39 @@ class WaitingServer(Resource):
                 raise ServerFailed(f"no answer within {START_TIMEOUT_S} s")
             time.sleep(0.002)
 
+    def _start(self, ticket_fd: int) -> subprocess.Popen[bytes]:
+        settings = self._settings
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(settings.log.open("ab"))
+            inherited, arguments = [ticket_fd], [f"ticket_fd={ticket_fd}"]
+            if settings.clients is not None:
+                # Not yet in its place: the server before, if it still runs, reports there.
+                clients_fd, name = tempfile.mkstemp(dir=settings.clients.parent, suffix=".new")
+                stack.callback(os.close, clients_fd)
+                self._report = Path(name)
+                inherited.append(clients_fd)
+                arguments.append(f"clients_fd={clients_fd}")
+            return subprocess.Popen(  # noqa: S603
+                [*_command(settings), *arguments],
+                env=_environment(),
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # it must survive evsd and Ctrl-C
+                umask=0o077,
+            )
+
+    def _discard_report(self) -> None:
+        if self._report is not None:
+            self._report.unlink(missing_ok=True)
+
     def _last_words(self) -> str:
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):  # the attachment was ended meanwhile
             lines = self._settings.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("nbdkit: error: ") if lines else "it ended without a word"
-
-
-def _start(settings: ServerSettings, ticket_fd: int) -> subprocess.Popen[bytes]:
-    with settings.log.open("ab") as log:
-        return subprocess.Popen(  # noqa: S603
-            _command(settings, ticket_fd),
-            env=_environment(),
-            pass_fds=[ticket_fd],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,  # it must survive evsd and Ctrl-C
-            umask=0o077,
-        )
 
 
 def new_ticket() -> str:
@@ -196,7 +222,7 @@ def may_be_server(pid: int) -> bool:
         return True
 
 
-def _command(settings: ServerSettings, ticket_fd: int) -> list[str]:
+def _command(settings: ServerSettings) -> list[str]:
     return [
         str(NBDKIT),
         "--foreground",
@@ -208,7 +234,7 @@ def _command(settings: ServerSettings, ticket_fd: int) -> list[str]:
         f"file={settings.volume_file}",
         f"attachment={settings.attachment_id}",
         f"release_socket={settings.release_socket}",
-        f"ticket_fd={ticket_fd}",
+        *([f"device={settings.device}"] if settings.device else []),
     ]
 
 

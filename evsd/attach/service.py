@@ -7,6 +7,8 @@ that still run are adopted, interrupted starts and stops are finished.
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,10 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from evsd import connector as host
+from evsd.attach import clients
+from evsd.attach.access import Access, make_directory, require_acls
+from evsd.attach.clients import Client
 from evsd.attach.retries import Retries
 from evsd.attach.server import (
     ServerFailed,
@@ -36,6 +42,7 @@ from evsd.errors import (
     KeyNotFound,
     KeyUnusable,
     VolumeHalfExtended,
+    VolumeInUse,
     VolumeKeyNotEnabled,
     VolumeNotAttachable,
 )
@@ -54,7 +61,11 @@ from evsd.volumes.service import find as find_volume
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from nbd_plugin import luks2
 
-SOCKET_NAME_LENGTH = 12
+DIRECTORY_NAME_LENGTH = 12
+SOCKET_NAME = "sock"
+# A client that runs stays, and is told from one whose connection is being closed by not going away.
+# Of one that has ended, or whose device has gone, that is all there is to wait for.
+STAYING_S, LEAVING_S, LOOK_S = 3.0, 20.0, 0.05
 
 # States in which a server may be started: for the first time, or again.
 STARTABLE = SERVING | {AttachmentStatus.STARTING, AttachmentStatus.INTERNAL}
@@ -64,6 +75,9 @@ UNFINISHED = {
     AttachmentStatus.DETACHING,
     AttachmentStatus.INTERNAL,
 }
+
+# Those with a device on the host, as evsctl names them in the connector.
+DEVICE_TRANSPORTS = frozenset({"kernel", "fuse"})
 
 log = structlog.get_logger()
 
@@ -82,10 +96,16 @@ class AttachmentService(Resource):
     """The attachments of all projects and the server processes behind them."""
 
     def __init__(
-        self, database: Database, keys: KeyProcess, pool: FilePool, directory: Path
+        self,
+        database: Database,
+        keys: KeyProcess,
+        pool: FilePool,
+        directory: Path,
+        group: int | None = None,
     ) -> None:
+        """`group` may open the socket of every attachment."""
         self._database, self._keys, self._pool = database, keys, pool
-        self._directory = directory
+        self._directory, self._group = directory, group
         self._restarts = Retries(
             self._lacks_server,
             self._start_server,
@@ -101,7 +121,12 @@ class AttachmentService(Resource):
         self._watcher = Watcher(lambda attachment_id, _: self._restarts.begin(attachment_id))
 
     def start(self) -> None:
-        """Watch servers, those of the last run of evsd among them."""
+        """Watch servers, those of the last run of evsd among them.
+
+        Raises `AclsUnsupported` where the group can't be given what it is to have.
+        """
+        if self._group is not None:
+            require_acls(self._directory)
         self._watcher.start()
         self._recover()
 
@@ -114,9 +139,23 @@ class AttachmentService(Resource):
     def socket_path(self, attachment_id: str) -> Path:
         """The unix socket on which the attachment's volume is served.
 
-        Named by a part of the id that tells it well enough: a socket's path is short.
+        In a directory named by a part of the id that tells it well enough: a socket's path is
+        short. An earlier evsd had no such directories; what it has attached keeps its socket.
         """
-        return self._directory / f"{attachment_id.replace('-', '')[:SOCKET_NAME_LENGTH]}.sock"
+        own = self._own_directory(attachment_id)
+        return own / SOCKET_NAME if own.is_dir() else own.with_suffix(".sock")
+
+    def clients(self, attachment: Attachment) -> list[Client]:
+        """Who is connected to the attachment's server now; a lost connection is none."""
+        if attachment.server is None or not attachment.server.running:
+            return []
+        socket = self.socket_path(attachment.id)
+        if socket.name != SOCKET_NAME:
+            return clients.of_older_server(socket)
+        try:
+            return clients.reported(self._report_path(attachment.id))
+        except FileNotFoundError:  # it was ended meanwhile
+            return []
 
     # --- the life of an attachment -------------------------------------------------------------
 
@@ -140,6 +179,8 @@ class AttachmentService(Resource):
                 mode=wanted.mode,
                 instance=wanted.instance,
                 connector={},
+                attached_by=call.principal,
+                owner_uid=call.unix_user,
                 created_at=utcnow(),
             )
             session.add(attachment)
@@ -169,7 +210,12 @@ class AttachmentService(Resource):
         with self._database.transaction() as session:
             attachment = find(session, call.project_id, attachment_id)
             event = AttachmentEvent.SERVE
-            if not advance(session, attachment, ATTACHMENT_STATES, event, connector=connector):
+            found = {
+                "connector": connector,
+                "attached_by": call.principal,
+                "owner_uid": call.unix_user,
+            }
+            if not advance(session, attachment, ATTACHMENT_STATES, event, **found):
                 raise VolumeNotAttachable(name=volume.name, status=attachment.status)
             volume = session.get_one(Volume, attachment.volume_id)
             advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACH)
@@ -212,14 +258,41 @@ class AttachmentService(Resource):
                 raise VolumeNotAttachable(name=volume.name, status=volume.status)
             advance(session, volume, VOLUME_STATES, VolumeEvent.ATTACHED)
 
-    def detach(self, call: Call, attachment_id: str) -> None:
+    def detach(self, call: Call, attachment_id: str, *, force: bool = False) -> list[Client]:
         """End the server, when it has flushed, and make the volume available.
 
-        Of two callers the second waits for the first. Raises `DetachFailed` if the server can't be
-        ended; the volume is then `detaching` until it can, without another call.
+        Of two callers the second waits for the first. Raises `VolumeInUse` where somebody is
+        connected, whom `force` takes the disk away from: they are returned. Raises `DetachFailed`
+        if the server can't be ended; the volume is then `detaching` until it can, without another
+        call.
         """
-        self.show(call.project_id, attachment_id)
+        attachment = self.show(call.project_id, attachment_id)
+        losers = self._users(attachment) if attachment.status in SERVING else []
+        if losers and not force:
+            self._await_no_clients(attachment)
+            losers = []
+        if losers:
+            said = [str(client) for client in losers]
+            log.warning("detached by force", attachment=attachment_id, clients=said)
         self._end_or_refuse(attachment_id)
+        return losers
+
+    def _users(self, attachment: Attachment) -> list[Client]:
+        """Who is connected, or will be again: a device may wait for its next server."""
+        found = self.clients(attachment)
+        return found or ([clients.DEVICE] if _has_device(attachment) else [])
+
+    def _await_no_clients(self, attachment: Attachment) -> None:
+        """Wait for those that are leaving; raises `VolumeInUse` where one is not."""
+        start = time.monotonic()
+        while found := self._users(attachment):
+            stays = any(_stays(attachment, client) for client in found)
+            if time.monotonic() - start > (STAYING_S if stays else LEAVING_S):
+                with self._database.reading() as session:
+                    volume = session.get_one(Volume, attachment.volume_id)
+                said = "; ".join(str(client) for client in found)
+                raise VolumeInUse(name=volume.name, clients=said)
+            time.sleep(LOOK_S)
 
     def show(self, project_id: str, attachment_id: str) -> Attachment:
         """One attachment; raises `AttachmentNotFound`, for a foreign project's too."""
@@ -326,14 +399,7 @@ class AttachmentService(Resource):
         if attachment is None or attachment.status not in STARTABLE:
             raise ServerFailed("it was detached meanwhile")
         before = attachment.server
-        settings = ServerSettings(
-            attachment_id=attachment.id,
-            volume_file=self._pool.path(attachment.volume_id),
-            socket=self.socket_path(attachment.id),
-            log=self._log_path(attachment.id),
-            release_socket=self._keys.release_socket,
-            read_only=attachment.mode == "ro",
-        )
+        settings = self._settings(attachment)
         ticket = new_ticket()
         with WaitingServer(settings) as server:
             self._record_server(attachment_id, before, server.process, ticket)
@@ -341,6 +407,32 @@ class AttachmentService(Resource):
             server.release(ticket)
             server.await_ready()
         log.info("server started", attachment=attachment_id, pid=server.process.pid)
+
+    def _settings(self, attachment: Attachment) -> ServerSettings:
+        own = self._own_directory(attachment.id)
+        if own.is_dir() or attachment.status not in SERVING:  # else as an earlier evsd began
+            self._open_to_its_users(own, attachment)
+        socket = self.socket_path(attachment.id)
+        reports = socket.name == SOCKET_NAME
+        has_device = reports and attachment.connector.get("transport") in DEVICE_TRANSPORTS
+        return ServerSettings(
+            attachment_id=attachment.id,
+            volume_file=self._pool.path(attachment.volume_id),
+            socket=socket,
+            log=self._log_path(attachment.id),
+            release_socket=self._keys.release_socket,
+            read_only=attachment.mode == "ro",
+            clients=self._report_path(attachment.id) if reports else None,
+            device=host.identifier_of(attachment.id) if has_device else "",
+        )
+
+    def _open_to_its_users(self, own: Path, attachment: Attachment) -> None:
+        internal = attachment.status == AttachmentStatus.INTERNAL
+        access = Access() if internal else Access(attachment.owner_uid, self._group)
+        try:
+            make_directory(own, access)
+        except OSError as error:
+            raise ServerFailed(str(error)) from error
 
     def _record_server(
         self,
@@ -414,8 +506,7 @@ class AttachmentService(Resource):
             server = attachment.server
         if server is not None:
             stop(server)
-        self.socket_path(attachment_id).unlink(missing_ok=True)
-        self._log_path(attachment_id).unlink(missing_ok=True)
+        self._remove_files(attachment_id)
         self._restarts.forget(attachment_id)
         self._endings.forget(attachment_id)
         with self._database.transaction() as session:
@@ -425,9 +516,18 @@ class AttachmentService(Resource):
                 session.delete(record)
                 advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
 
+    def _remove_files(self, attachment_id: str) -> None:
+        self.socket_path(attachment_id).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # of an earlier evsd, or not served yet
+            self._own_directory(attachment_id).rmdir()
+        self._log_path(attachment_id).unlink(missing_ok=True)
+        self._report_path(attachment_id).unlink(missing_ok=True)
+
     def _recover(self) -> None:
         with self._database.reading() as session:
             attachments = list(session.scalars(select(Attachment)))
+        for report in self._directory.glob("*.new"):  # of a server that never got its ticket
+            report.unlink()
         for attachment in attachments:
             try:
                 self._recover_one(attachment)
@@ -438,7 +538,8 @@ class AttachmentService(Resource):
 
     def _name_strangers(self, known: set[Path]) -> None:
         """Say which servers run that no record knows, as after a database was restored."""
-        for path in sorted(set(self._directory.glob("*.sock")) - known):
+        found = {*self._directory.glob("*.sock"), *self._directory.glob(f"*/{SOCKET_NAME}")}
+        for path in sorted(found - known):
             if accepts(path):
                 log.warning(
                     "a server that no attachment knows",
@@ -454,8 +555,14 @@ class AttachmentService(Resource):
             # A process that has ended is reported by the watcher at once.
             self._watcher.watch(attachment.id, attachment.server)
 
+    def _own_directory(self, attachment_id: str) -> Path:
+        return self._directory / attachment_id.replace("-", "")[:DIRECTORY_NAME_LENGTH]
+
     def _log_path(self, attachment_id: str) -> Path:
         return self._directory / f"{attachment_id}.log"
+
+    def _report_path(self, attachment_id: str) -> Path:
+        return self._directory / f"{attachment_id}.clients"
 
 
 def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
@@ -468,6 +575,16 @@ def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
     ):
         raise AttachmentNotFound(name=attachment_id)
     return attachment
+
+
+def _stays(attachment: Attachment, client: Client) -> bool:
+    """Whether a client is there yet, and not only its connection."""
+    return bool(client.program) or (client.device and _has_device(attachment))
+
+
+def _has_device(attachment: Attachment) -> bool:
+    """Whether it is there on this host, whatever has become of its server."""
+    return host.find(host.identifier_of(attachment.id)) is not None
 
 
 def _own(volume: Volume) -> Attachment:

@@ -61,7 +61,8 @@ def attached(api: Api, volume: Object, *, read_only: bool) -> Iterator[str]:
         answer = _attach(api, volume, host, read_only=read_only)["attachment"]
         yield answer["connection_info"]["data"]["uri"]
         with uninterrupted():
-            api.attachment("DELETE", answer["id"])
+            # By force: it is nobody else's, and of our own tools only connections may be left.
+            api.end_attachment(answer["id"], force=True)
 
 
 def socket_of(uri: str) -> Path:
@@ -97,15 +98,16 @@ def _undone_on_failure(api: Api, volume: Object, host: Object) -> Iterator[None]
 @click.option(
     "--force",
     is_flag=True,
-    help="Also when another host has the device, or when what was written last can't be flushed: "
-    "it is lost then.",
+    help="Also when somebody is connected, who loses the disk; when another host has the device; "
+    "or when what was written last can't be flushed: it is lost then.",
 )
 @output_option
 @pass_session
 def detach(session: Session, name: str, force: bool) -> None:
     """Detach a volume.
 
-    Refused while its device is mounted or open, or can't be flushed.
+    Refused while its device is mounted or open, or can't be flushed, and while anybody is connected
+    to its NBD socket.
     """
     api = session.api
     volume = api.volume(name)["volume"]
@@ -119,10 +121,14 @@ def detach(session: Session, name: str, force: bool) -> None:
             f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
             "or say --force if that host is gone"
         )
+    if not force:
+        _refuse_beside_device(api, volume, attachment["attachment_id"])
     with noted(f"if `evsctl show {volume['name']}` still has it attached, detach it again"):
         lost = _disconnect(attachment["attachment_id"], force=force)
-        answer = api.attachment("DELETE", attachment["attachment_id"])
+        answer = api.end_attachment(attachment["attachment_id"], force=force)
     session.show(answer, lambda: f"volume {volume['name']} is detached")
+    for client in answer["disconnected"]:
+        warn(f"{_words(client)} has lost its disk")
     if lost:
         warn(
             f"{lost}; what was written after the last sync is lost",
@@ -133,13 +139,33 @@ def detach(session: Session, name: str, force: bool) -> None:
 COMMANDS = (attach, detach)
 
 
+def _refuse_beside_device(api: Api, volume: Object, attachment_id: str) -> None:
+    """Where more than the device is connected: evsd would refuse when that is gone already."""
+    clients = api.attachment("GET", attachment_id)["attachment"]["clients"]
+    others = [_words(client) for client in clients if not client["device"]]
+    if others and len(others) < len(clients):
+        raise Refused(
+            "EVS.2068",
+            f"volume {volume['name']} is in use, besides its device, by {', '.join(others)}",
+            f"stop that first, or evsctl detach {volume['name']} --force",
+        )
+
+
+def _words(client: Object) -> str:
+    """Who a client is."""
+    if client["device"]:
+        return "this host's device"
+    name = client["program"] or "a process that can't be told"
+    return f"{name} (process {client['pid']} of user {client['user']})" if client["pid"] else name
+
+
 def _take_back(api: Api, name: str, initiator: str) -> None:
     """Undo an attach, also one whose answer never came: it is known by its initiator."""
     try:
         for attachment in api.attachment("GET")["attachments"]:
             if attachment["connector"].get("initiator") == initiator:
                 _disconnect(attachment["id"], force=True)  # nobody was told of the device
-                api.attachment("DELETE", attachment["id"])
+                api.end_attachment(attachment["id"], force=True)
     except Refused as error:
         warn(
             f"the attach could not be undone: {error.problem.message}",
@@ -159,7 +185,7 @@ def _this_host(transport: str, device: str) -> dict[str, Any]:
     }
 
 
-def _connect(transport: str, attachment: dict[str, Any], *, read_only: bool) -> str:
+def _connect(transport: str, attachment: Object, *, read_only: bool) -> str:
     if transport == "uri":
         return ""
     path = Path(attachment["connection_info"]["data"]["socket"])

@@ -229,6 +229,11 @@ class Api:
         path = "/v3/{project}/attachments" + (f"/{attachment_id}" if attachment_id else "")
         return self.request(method, path, body)
 
+    def end_attachment(self, attachment_id: str, *, force: bool) -> Object:
+        """Detach; with `force` also from clients that are connected."""
+        path = f"/v3/{{project}}/attachments/{attachment_id}"
+        return self.request("DELETE", path, query={"force": str(force).lower()})
+
     def uri(self, attachment_id: str) -> str:
         """The NBD URI of an attachment, empty while it is only reserved."""
         shown = self.attachment("GET", attachment_id)["attachment"]

@@ -28,6 +28,8 @@ from evsd.cli.progress import progress_bar
 
 PROVISIONING = "evsd:provisioning"
 SERVER, DEVICE = "evsd:server", "evsd:device"
+ACCESS_MODE, ATTACHED_BY, CLIENTS = "evsd:access_mode", "evsd:attached_by", "evsd:clients"
+ACCESS_MODES = {"rw": "read-write", "ro": "read-only"}
 GIB_OF = {"M": Fraction(1, 1024), "G": Fraction(1), "T": Fraction(1024), "P": Fraction(1024**2)}
 # By the state of the server or the device; what is as it should be is not here.
 WHAT_NEXT = {
@@ -300,6 +302,9 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             "device": row["device"] + (f" ({metadata[DEVICE]})" if DEVICE in metadata else ""),
             "uri": ", ".join(filter(None, uris)) or "-",
             "attached to": ", ".join(a["host_name"] for a in attachments) or "-",
+            "attached by": metadata.get(ATTACHED_BY, "-"),
+            "access": ACCESS_MODES.get(metadata.get(ACCESS_MODE, ""), "-"),
+            "connected": metadata.get(CLIENTS, "-"),
             "description": volume["description"] or "-",
             "created": f"{volume['created_at'][:19]} UTC",
             **({"next": "; ".join(todo)} if todo else {}),

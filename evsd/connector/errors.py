@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ConnectorError(Exception):
     """A device could not be made, found or taken away.
@@ -29,6 +31,17 @@ class ServerUnreachable(ConnectorError):
 
 class ServerRefused(ConnectorError):
     """The NBD server answered and said no; the message carries the server's words."""
+
+
+class ServedReadOnly(ServerRefused):
+    """The server lets this connection only read, and it is to write: another client does."""
+
+    def __init__(self, socket_path: Path) -> None:
+        super().__init__(
+            f"the server at {socket_path} takes no writes from here: somebody else has the volume "
+            "for writing",
+            "stop that first",
+        )
 
 
 class ProtocolError(ConnectorError):

@@ -15,15 +15,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from . import block, command, process, wait
 from .device import Device
-from .errors import DeviceFailed, ServerRefused, ServerUnreachable, TransportUnavailable
+from .errors import (
+    DeviceFailed,
+    ServedReadOnly,
+    ServerRefused,
+    ServerUnreachable,
+    TransportUnavailable,
+)
 
 _FILE = "nbd"
 _MOUNT_SECONDS = 15.0
@@ -51,7 +59,9 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool, run_dir: Pat
     mountpoint = _mountpoint(run_dir, identifier)
     with contextlib.ExitStack() as undo:
         undo.callback(_unmount, mountpoint)
-        _mount(socket_path, mountpoint, read_only=read_only)
+        _mount(socket_path, mountpoint, identifier, read_only=read_only)
+        if not read_only and not (mountpoint / _FILE).stat().st_mode & stat.S_IWUSR:
+            raise ServedReadOnly(socket_path)
         extra = ("--read-only",) if read_only else ()
         made = command.run(losetup, "--find", "--show", *extra, str(mountpoint / _FILE))
         if made.returncode != 0:
@@ -99,7 +109,7 @@ def _mountpoint(run_dir: Path, identifier: str) -> Path:
     return run_dir.resolve() / identifier
 
 
-def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
+def _mount(socket_path: Path, mountpoint: Path, name: str, *, read_only: bool) -> None:
     nbdfuse = command.require("nbdfuse", "libnbd-bin")
     if not socket_path.is_socket():
         raise ServerUnreachable(
@@ -109,7 +119,8 @@ def _mount(socket_path: Path, mountpoint: Path, *, read_only: bool) -> None:
     mountpoint.mkdir(mode=0o700, parents=True, exist_ok=True)
     extra = ("--readonly",) if read_only else ()
     file = mountpoint / _FILE
-    argv = [nbdfuse, *extra, str(file), "--unix", str(socket_path.absolute())]
+    uri = f"nbd+unix:///{name}?socket={quote(str(socket_path.absolute()))}"
+    argv = [nbdfuse, *extra, str(file), uri]
     # An unnamed file: a pipe nobody reads any more would stop nbdfuse one day.
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(  # noqa: S603 - argv is ours, no shell
@@ -169,7 +180,8 @@ def _unmount(mountpoint: Path) -> None:
 
 
 def _server(mountpoint: Path) -> int | None:
-    return process.find("--unix", str(mountpoint / _FILE))
+    nbdfuse = command.find("nbdfuse")
+    return None if nbdfuse is None else process.find(nbdfuse, str(mountpoint / _FILE))
 
 
 def _mounted(mountpoint: Path) -> bool:

@@ -19,6 +19,7 @@ from .device import Device
 from .errors import (
     DeviceFailed,
     DeviceNotFound,
+    ServedReadOnly,
     TransportUnavailable,
 )
 from .nbd import FLAG_READ_ONLY, Export, handshake
@@ -49,8 +50,10 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool) -> Device:
     Raises ConnectorError subclasses; nothing is left behind then.
     """
     _load()
-    export = handshake(socket_path)
+    export = handshake(socket_path, identifier)
     with export.sock:
+        if export.read_only and not read_only:
+            raise ServedReadOnly(socket_path)
         device = _hand_over(export, identifier, read_only=read_only)
     try:
         # The first open makes the kernel read the partition table. It must happen now: on a
@@ -165,8 +168,10 @@ def _logical_block_size(export: Export) -> int:
 def _reconfigure(device: Device, socket_path: Path) -> None:
     from . import netlink
 
-    export = handshake(socket_path)
+    export = handshake(socket_path, device.identifier)
     with export.sock:
+        if export.read_only and not _is_read_only(device.path):
+            raise ServedReadOnly(socket_path)  # its writes would fail, here they wait
         if export.size // 512 != _sectors(device.path):
             raise DeviceFailed(
                 f"the server at {socket_path} has another size than {device.path}",
@@ -219,6 +224,10 @@ def _connected(name: str) -> bool:
 
 def _index(device: Path) -> int:
     return int(device.name.removeprefix("nbd"))
+
+
+def _is_read_only(device: Path) -> bool:
+    return Path(f"/sys/block/{device.name}/ro").read_text().strip() == "1"
 
 
 def _sectors(device: Path) -> int:

@@ -79,12 +79,12 @@ class Export:
 
     @property
     def read_only(self) -> bool:
-        """True when the server takes no writes."""
+        """True when the server takes no writes, at least on this connection."""
         return bool(self.flags & FLAG_READ_ONLY)
 
 
-def handshake(socket_path: Path, *, timeout: float = 10.0) -> Export:
-    """Connect to the unix socket and negotiate the default (empty) export.
+def handshake(socket_path: Path, name: str = "", *, timeout: float = 10.0) -> Export:
+    """Connect to the unix socket and negotiate the export of this name, by default the nameless.
 
     `timeout` bounds the whole handshake, in seconds. The caller owns the returned socket, which
     is blocking and has nothing unread.
@@ -94,7 +94,7 @@ def handshake(socket_path: Path, *, timeout: float = 10.0) -> Export:
     """
     wire = _Wire(socket_path, time.monotonic() + timeout)
     try:
-        size, flags, block_sizes = _negotiate(wire)
+        size, flags, block_sizes = _negotiate(wire, name.encode())
     except BaseException:
         wire.sock.close()
         raise
@@ -151,9 +151,9 @@ class _Wire:
         )
 
 
-def _negotiate(wire: _Wire) -> tuple[int, int, BlockSizes]:
+def _negotiate(wire: _Wire, name: bytes) -> tuple[int, int, BlockSizes]:
     _greet(wire)
-    query = struct.pack(">IHH", 0, 1, _INFO_BLOCK_SIZE)  # empty name, one question
+    query = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, _INFO_BLOCK_SIZE)
     wire.send(_REQUEST.pack(_OPTION_MAGIC, _OPT_GO, len(query)) + query)
     export: tuple[int, int] | None = None
     block_sizes = UNSTATED

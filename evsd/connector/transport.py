@@ -34,13 +34,14 @@ def connect(
     read_only: bool = False,
     run_dir: Path = RUN_DIR,
 ) -> Device:
-    """Make a block device of the NBD server's default export.
+    """Make a block device of the NBD server's export.
 
-    `identifier` ([A-Za-z0-9_.-], at most 64 characters) is how the device is found again.
+    `identifier` ([A-Za-z0-9_.-], at most 64 characters) is how the device is found again, and the
+    export name it is connected under, now and after its server's death.
     Returns when the device has its size and can be used. On any error nothing is left behind.
 
     Raises DeviceExists, NotPermitted, TransportUnavailable, ServerUnreachable, ServerRefused,
-    ProtocolError or DeviceFailed; ValueError for a bad identifier.
+    ServedReadOnly, ProtocolError or DeviceFailed; ValueError for a bad identifier.
     """
     _check(identifier)
     with _exclusive(run_dir):

@@ -64,7 +64,8 @@ log = structlog.get_logger()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with more settings: region, pool, user, [hsm], [audit], [unix_users], [tls].",
+    help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], "
+    "[unix_users], [tls].",
 )
 @click.option(
     "--new-database",
@@ -137,7 +138,8 @@ def _run(
         keys = stack.enter_context(KeyProcess(paths, lambda ask: _follow_settings(identity, ask)))
         keys.start()
         files = FilePool(pool)
-        attachments = AttachmentService(database, keys, files, state.servers)
+        group = settings.attach.gid
+        attachments = AttachmentService(database, keys, files, state.servers, group)
         stack.enter_context(attachments)
         attachments.start()  # first: it ends what the last run served to itself
         volumes = VolumeService(database, keys, files, attachments.own_use, attachments.end_own_use)

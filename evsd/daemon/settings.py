@@ -15,6 +15,9 @@
     [audit]
     segment_bytes = 67108864           # a new file is begun at this size
 
+    [attach]
+    group = "kvm"                      # its members may open the NBD socket of every attachment
+
     [unix_users]                       # besides root and evsd's own user
     alice = "ordinary user"            # a role in the domain `default`
     bob = { user = "bob", domain = "acme" }
@@ -26,6 +29,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import tomllib
 from pathlib import Path
@@ -40,7 +44,7 @@ from pydantic import (
     model_validator,
 )
 
-from evsd.attach.service import SOCKET_NAME_LENGTH
+from evsd.attach.service import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 from evsd.audit.log import SEGMENT_BYTES
 from evsd.daemon.pin import prompt_for_pin
 from evsd.iam.policy import Role
@@ -49,7 +53,7 @@ from evsd.kms.client import HsmAccess
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.
-LONGEST_STATE_DIR = 107 - len("/nbd/.sock") - SOCKET_NAME_LENGTH
+LONGEST_STATE_DIR = 107 - len(f"/nbd//{SOCKET_NAME}") - DIRECTORY_NAME_LENGTH
 # What may be in a new state directory: the log and the settings of the one who starts evsd.
 FOREIGN_FILES = 8
 
@@ -104,6 +108,27 @@ class AuditSettings(BaseModel):
     segment_bytes: Annotated[int, Field(ge=4096)] = SEGMENT_BYTES
 
 
+def _existing(group: str) -> str:
+    try:
+        grp.getgrnam(group)
+    except KeyError as error:
+        raise ValueError(f"there is no group {group!r} on this host") from error
+    return group
+
+
+class AttachSettings(BaseModel):
+    """The table ``[attach]``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    group: Annotated[str, AfterValidator(_existing)] | None = None
+
+    @property
+    def gid(self) -> int | None:
+        """The group's number."""
+        return None if self.group is None else grp.getgrnam(self.group).gr_gid
+
+
 def _given(role: Role) -> Role:
     if role is Role.OPERATOR:
         raise ValueError("nobody can be made the operator")
@@ -138,6 +163,7 @@ class FileSettings(BaseModel):
     user: str = "evsd"
     hsm: HsmSettings | None = None
     audit: AuditSettings = AuditSettings()
+    attach: AttachSettings = AttachSettings()
     unix_users: dict[str, Annotated[Role, AfterValidator(_given)] | MappedUser] = {}
     tls: TlsSettings | None = None
 

@@ -28,6 +28,12 @@ class Call:
     permission: str = ""
     by_grant: bool = False
 
+    @property
+    def unix_user(self) -> int | None:
+        """The uid of a caller on the unix socket."""
+        kind, _, number = self.source.partition("uid:")
+        return int(number) if not kind and number else None
+
     def as_wire(self) -> dict[str, str | bool]:
         """The fields as JSON carries them."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -275,7 +275,7 @@ class Attachment(Base):
     """One use of a volume: reserved for a host, or served by one nbdkit process.
 
     `server` is that process, kept in three columns; `ticket_sha256` is what its key request must
-    match.
+    match. Its socket is for the Unix user `owner_uid`, where whoever attached it is one.
     """
 
     __tablename__ = "attachments"
@@ -290,6 +290,8 @@ class Attachment(Base):
     server_start: Mapped[int | None]
     server_boot: Mapped[str | None] = mapped_column(String(36))
     ticket_sha256: Mapped[str | None] = mapped_column(String(64))
+    attached_by: Mapped[str | None] = mapped_column(String(255))
+    owner_uid: Mapped[int | None]
     attached_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
