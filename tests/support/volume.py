@@ -65,6 +65,7 @@ class Volume:
     wrapper: tuple[str, ...] = ()
     threads: int = 4
     arguments: tuple[str, ...] = ()
+    inherited: tuple[int, ...] = ()
     log: Path = field(init=False)
     ticket_pipe: str = ""  # as /proc/PID/fd shows it
 
@@ -101,7 +102,7 @@ class Volume:
             process = subprocess.Popen(
                 command,
                 env=ENVIRONMENT,
-                pass_fds=[reading],
+                pass_fds=[reading, *self.inherited],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
