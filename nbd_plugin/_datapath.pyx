@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "process.h" nogil:
     int process_harden()
+    int process_hang_up_at_end()
     int process_lock_memory()
     void process_peer(int64_t *pid, int64_t *uid)
     int threads_keep_state()
@@ -90,6 +91,11 @@ def confine(bytes volume) -> bool:
         return False
     _check(err)
     return True
+
+
+def hang_up_at_end() -> None:
+    """Let SIGTERM end the connections of clients, which nbdkit would wait for. Raises OSError."""
+    _check(process_hang_up_at_end())
 
 
 def peer() -> tuple[int, int]:

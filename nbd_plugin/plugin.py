@@ -281,6 +281,7 @@ def thread_model() -> int:
 def after_fork() -> None:
     """Protect the process that is going to hold a key."""
     os.umask(_UMASK)
+    _datapath.hang_up_at_end()
     if not _datapath.harden():
         sys.stderr.write("nbdkit: RLIMIT_MEMLOCK is too low, only the key itself is locked\n")
     sockets.remember_descriptors()

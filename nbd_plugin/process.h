@@ -8,11 +8,13 @@
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 /* No core dumps, no ptrace by the same user, no privileges by exec. And no end with the parent:
  * nbdkit 1.32.5 --foreground asks for SIGTERM when its parent dies (prctl PR_SET_PDEATHSIG), but
@@ -38,6 +40,34 @@ static int process_lock_memory(void) {
     if (limit.rlim_cur != RLIM_INFINITY)
         return EPERM;
     return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) ? errno : 0;
+}
+
+/* nbdkit 1.32 ends when its clients have gone, however long an idle one stays: so on SIGTERM they
+ * are hung up on. What they have asked for is still done, and answered. */
+static struct sigaction process_nbdkits_end;
+
+static void process_end(int signal) {
+    enum { DESCRIPTORS = 4096 };
+    int number = errno;
+    if (process_nbdkits_end.sa_handler != SIG_DFL && process_nbdkits_end.sa_handler != SIG_IGN)
+        process_nbdkits_end.sa_handler(signal);
+    for (int fd = 0; fd < DESCRIPTORS; fd++) {
+        int listens = 0;
+        socklen_t length = sizeof listens;
+        if (!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) && !listens)
+            shutdown(fd, SHUT_RD);
+    }
+    errno = number;
+}
+
+static int process_hang_up_at_end(void) {
+    struct sigaction end;
+    if (sigaction(SIGTERM, NULL, &process_nbdkits_end))
+        return errno;
+    end = process_nbdkits_end;
+    end.sa_flags &= ~SA_SIGINFO;
+    end.sa_handler = process_end;
+    return sigaction(SIGTERM, &end, NULL) ? errno : 0;
 }
 
 /* Of the connection that is being opened, see nbdkit_peer_pid(3), which nbdkit 1.32 hands to plugins

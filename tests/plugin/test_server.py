@@ -328,6 +328,15 @@ def test_a_stopped_server_loses_nothing(volume: Volume) -> None:
         assert handle.pread(4096, 4096) == b"k" * 4096
 
 
+def test_a_stopped_server_does_not_wait_for_clients_that_are_idle(volume: Volume) -> None:
+    with volume.served() as process, volume.connected(2) as (handle, _):
+        handle.pwrite(b"i" * 4096, 0)
+        process.terminate()
+        assert process.wait(60) == 0
+    with volume.served(), volume.connected() as (handle,):
+        assert handle.pread(4096, 0) == b"i" * 4096
+
+
 def test_a_reply_need_not_wait_for_its_client_to_read(volume: Volume) -> None:
     def unread(connection: int) -> int:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))[0])

@@ -45,7 +45,8 @@ def connected(uri: str) -> Iterator[Any]:
     try:
         yield handle
     finally:
-        handle.shutdown()
+        if not (handle.aio_is_dead() or handle.aio_is_closed()):  # its server has ended
+            handle.shutdown()
 
 
 def decrypted_sector(file: Path, dek: bytes, number: int) -> bytes:

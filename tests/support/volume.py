@@ -148,7 +148,8 @@ class Volume:
         try:
             yield handle
         finally:
-            handle.shutdown()
+            if not (handle.aio_is_dead() or handle.aio_is_closed()):  # its server has ended
+                handle.shutdown()
 
     def ciphertext(self, offset: int, length: int) -> bytes:
         """What is in the file at the volume's `offset`."""
