@@ -47,11 +47,11 @@ static int process_lock_memory(void) {
 static struct sigaction process_nbdkits_end;
 
 static void process_end(int signal) {
-    enum { DESCRIPTORS = 4096 };
+    enum { FIRST = 3, DESCRIPTORS = 4096 };
     int number = errno;
     if (process_nbdkits_end.sa_handler != SIG_DFL && process_nbdkits_end.sa_handler != SIG_IGN)
         process_nbdkits_end.sa_handler(signal);
-    for (int fd = 0; fd < DESCRIPTORS; fd++) {
+    for (int fd = FIRST; fd < DESCRIPTORS; fd++) {
         int listens = 0;
         socklen_t length = sizeof listens;
         if (!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) && !listens)

@@ -33,6 +33,7 @@ PROBE_TIMEOUT_S = 5
 # NBD protocol, fixed newstyle: the server's greeting; the client's flags with NBD_OPT_ABORT.
 GREETING_LENGTH = 18
 ABORT = struct.pack(">I8sII", 3, b"IHAVEOPT", 2, 0)
+NO_CLIENTS = b'{"clients":[]}\n'
 PLUGIN = Path(nbd_plugin.__file__).parent / "plugin.py"
 
 
@@ -164,6 +165,8 @@ class WaitingServer(Resource):
                 clients_fd, name = tempfile.mkstemp(dir=settings.clients.parent, suffix=".new")
                 stack.callback(os.close, clients_fd)
                 self._report = Path(name)
+                with contextlib.suppress(OSError):  # a full disk must not keep it from serving
+                    os.write(clients_fd, NO_CLIENTS)  # takes the room that reports will need
                 inherited.append(clients_fd)
                 arguments.append(f"clients_fd={clients_fd}")
             return subprocess.Popen(  # noqa: S603

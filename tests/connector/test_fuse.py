@@ -17,6 +17,7 @@ from evsd.connector.errors import (
     DeviceBusy,
     DeviceExists,
     DeviceNotFlushed,
+    ServedReadOnly,
     ServerRefused,
     ServerUnreachable,
 )
@@ -26,6 +27,9 @@ from tests.support.traces import traces
 from .conftest import StartServer
 
 IDENTIFIER = "evsd-test"
+# Of nbdkit's plugin `eval`: an export of one name only.
+ONLY_UNDER = '[ "$3" = {0} ] || {{ echo ENOENT not "$3" >&2; exit 1; }}'
+READ_ZEROS = "pread=head -c $3 /dev/zero"
 FILES = "/usr/share/common-licenses"
 
 
@@ -189,6 +193,24 @@ def test_refusing_server_leaves_nothing(
     with pytest.raises(ServerRefused):
         attach(socket_path, run_dir)
     assert nothing_left(run_dir)
+
+
+def test_a_server_that_takes_no_writes_is_refused_where_the_device_is_to_write(
+    start_server: StartServer, socket_path: Path, run_dir: Path
+) -> None:
+    start_server("--readonly", "memory", "16M")
+    with pytest.raises(ServedReadOnly, match="somebody else has the volume for writing"):
+        attach(socket_path, run_dir)
+    assert nothing_left(run_dir)
+    device = attach(socket_path, run_dir, read_only=True)
+    assert run("blockdev", "--getro", device.path).strip() == "1"
+
+
+def test_a_device_is_connected_under_its_own_export_name(
+    start_server: StartServer, socket_path: Path, run_dir: Path
+) -> None:
+    start_server("eval", f"open={ONLY_UNDER.format(IDENTIFIER)}", "get_size=echo 1M", READ_ZEROS)
+    assert attach(socket_path, run_dir, read_only=True).identifier == IDENTIFIER
 
 
 def test_interrupted_connect_leaves_nothing(

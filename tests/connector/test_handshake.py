@@ -88,6 +88,15 @@ def test_socket_is_in_transmission_phase(start_server: StartServer, socket_path:
         assert sock.recv(8, socket.MSG_WAITALL) == struct.pack(">Q", 4096)
 
 
+def test_an_export_is_asked_for_by_its_name(start_server: StartServer, socket_path: Path) -> None:
+    names = '[ "$3" = mine ] || { echo ENOENT >&2; exit 1; }'
+    start_server("eval", f"open={names}", "get_size=echo 1M")
+    with handshake(socket_path, "mine").sock:
+        pass
+    with pytest.raises(ServerRefused):
+        handshake(socket_path)
+
+
 def test_refusal(start_server: StartServer, socket_path: Path) -> None:
     start_server("eval", "open=echo EACCES not today >&2; exit 1", "get_size=echo 1M")
     with pytest.raises(ServerRefused) as caught:
