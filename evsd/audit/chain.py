@@ -148,6 +148,14 @@ def head_path(path: Path) -> Path:
     return path.with_suffix(".head")
 
 
+def has_head(path: Path) -> bool:
+    """Whether anything was ever written there; a crash of the first start can leave it blank."""
+    try:
+        return bool(head_path(path).read_bytes().strip(b"\0"))
+    except FileNotFoundError:
+        return False
+
+
 def spell_head(head: Head, key: bytes | None) -> bytes:
     """The content of the head's file."""
     fields: Record = {"sequence": head.sequence, "hash": head.hash}

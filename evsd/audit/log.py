@@ -22,6 +22,7 @@ from evsd.audit.chain import (
     Head,
     Record,
     Unreadable,
+    has_head,
     head_path,
     newest_first,
     parse,
@@ -81,11 +82,13 @@ class AuditLog(Resource):
             self._fd = _open(path)
             undo.callback(lambda: os.close(self._fd))
             self._size = self._cut_torn_line()
-            had_head = head_path(path).exists()
+            had_head = has_head(path)
             self._head_fd = _open(head_path(path))
             undo.callback(os.close, self._head_fd)
             self._head, damage = self._resume(had_head, mark)
             self._synced_head = self._head
+            if self._head == START and not (had_head or damage):
+                self._begin()
             if damage:
                 self.note_damage(damage)
             undo.pop_all()
@@ -256,6 +259,13 @@ class AuditLog(Resource):
 
     # --- opening -------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Say on disk that the log is empty: one that ends before its first record is whole."""
+        os.pwrite(self._head_fd, spell_head(START, None), 0)
+        for fd in (self._head_fd, self._fd):
+            os.fsync(fd)
+        sync(self.path.parent)
+
     def _cut_torn_line(self) -> int:
         """Cut off a line torn by a crash, which never released a key; returns the size."""
         content = self.path.read_bytes()
@@ -287,6 +297,8 @@ class AuditLog(Resource):
                 return START, "audit.head can't be read" if had_head else ""
             return _head_of(last), "audit.head is missing, or can't be read"
         head, _ = repeated
+        if last is None and head == START:
+            return START, ""
         if last is None or last["sequence"] < head.sequence:
             # Going on behind the head leaves the gap in the chain for ever.
             first = (last["sequence"] if last else 0) + 1
