@@ -105,7 +105,7 @@ def test_a_stop_before_the_first_record_after_a_rotation_is_no_finding(path: Pat
 
 
 def test_a_kill_at_any_moment_of_the_first_start_leaves_a_whole_log(tmp_path: Path) -> None:
-    """strace kills it at its first, second, ... call on one of the log's files, until it is done."""
+    """By strace, at its first, second, ... call on one of the log's files, until it is done."""
     for moment in range(1, MOMENTS):
         path = tmp_path / str(moment) / "audit.log"
         path.parent.mkdir()
