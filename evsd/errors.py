@@ -80,6 +80,12 @@ class BodyTooLong(PublishedError):
     template = "the request body is longer than {limit} bytes"
 
 
+class TooManyConnections(PublishedError):
+    code, status = "APIGW.0308", 429
+    template = "{source} has {limit} connections to evsd already, or all sources together too many"
+    remedy_template = "use fewer at a time, or wait until some have ended"
+
+
 class NoSuchApi(PublishedError):
     code, status = "APIGW.0101", 404
     template = "The API {method} {path} does not exist"

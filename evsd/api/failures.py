@@ -10,13 +10,13 @@ than `MOST_SOURCES` sources in a minute the rest is one source: with two records
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from evsd.api.sources import network
 from evsd.errors import PublishedError
 from evsd.kms.call import UNKNOWN, Call
 from evsd.kms.client import KeyProcess
@@ -60,7 +60,7 @@ class FailedAuthentications(Resource):
 
     async def note(self, failure: Failure) -> None:
         """Record it, or count it."""
-        source = _network(failure.source)
+        source = network(failure.source)
         if source not in self._sources and len(self._sources) >= MOST_SOURCES:
             source = OTHERS
         first = source not in self._sources
@@ -127,14 +127,3 @@ def _request(source: str, unrecorded: _Unrecorded) -> dict[str, Any]:
         "code": last.error.code,
         "context": context,
     }
-
-
-def _network(source: str) -> str:
-    """The address; of IPv6 the network, for each of its users has more addresses than we count."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return source
-    if address.version == 4:
-        return source
-    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from evsd.attach.server import may_be_server
+from evsd.api.acceptor import Acceptor, Place
+from evsd.api.sources import Limits, Sources
 
 GRACE_S = 10
 HEAD_TIMEOUT_S = 30
 HEAD_LIMIT = 64 * 1024
+READ_TIMEOUT_S = 60  # for a client to go on reading its answer
 # More than clients keep an idle connection for, 5 s in httpx and in uvicorn itself: then they end
 # it, and a request never meets its end on the way.
 IDLE_TIMEOUT_S = 30
@@ -33,17 +35,20 @@ class PeerProtocol(HttpToolsProtocol):
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle | None = None
     _head_length = 0
+
+    def __init__(self, *args: Any, place: Place, sources: Sources, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._place, self._sources = place, sources
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note who the peer is in the state of every request of this connection."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("socket")
-        if peer is not None and peer.family == socket.AF_UNIX:
-            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid, uid, _ = struct.unpack("3i", credentials)
-            is_server = uid == os.getuid() and may_be_server(pid)
-            self.app_state = {**self.app_state, "peer_uid": uid, "peer_is_server": is_server}
+        peer = self._place.peer
+        if peer.uid is not None:
+            known = {"peer_uid": peer.uid, "peer_is_server": peer.is_server}
+            self.app_state = {**self.app_state, **known}
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -64,9 +69,26 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timers, and make room for another."""
         self._stop_watching()
+        self._stop_waiting_for_reader()
+        self._place.give_back()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer: not for ever."""
+        super().pause_writing()
+        self._reader_timer = self.loop.call_later(READ_TIMEOUT_S, self._give_up)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP; uvicorn would log each, as often as a stranger likes."""
+        self._sources.garbled.tell(self._place.peer.source, self.loop.time())
+        super().send_400_response(msg)
 
     def shutdown(self) -> None:
         """End the connection, when evsd stops, as soon as nothing more is to be said on it.
@@ -79,7 +101,16 @@ class PeerProtocol(HttpToolsProtocol):
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._sources.late.tell(self._place.peer.source, self.loop.time())
+        self.transport.abort()
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
 
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
@@ -108,20 +139,23 @@ class Server(uvicorn.Server):
             )
         )
         self._tls, self._on_ready = tls, on_ready
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening; uvicorn itself would speak TLS on all sockets or on none."""
-        servers = []
-        for encrypted in (True, False):
-            self.config.ssl = self._tls if encrypted else None
-            await super().startup([s for s in sockets or [] if _is_tcp(s) == encrypted])
-            servers += self.servers
-        self.servers = servers
+        await super().startup([])
+        sources = Sources(Limits.of_this_process())
+
+        def protocol(place: Place) -> PeerProtocol:
+            return PeerProtocol(
+                self.config, self.server_state, self.lifespan.state, place=place, sources=sources
+            )
+
+        for listener in sockets or []:
+            tls = None if listener.family == socket.AF_UNIX else self._tls
+            acceptor: Any = Acceptor(listener, protocol, tls, sources, HEAD_TIMEOUT_S)
+            self.servers.append(acceptor)
         self._on_ready()
-
-
-def _is_tcp(listener: socket.socket) -> bool:
-    return listener.family != socket.AF_UNIX
 
 
 def listen_unix(path: Path) -> socket.socket:
