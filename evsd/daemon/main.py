@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import ipaddress
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +23,18 @@ from evsd.api.routes import Services
 from evsd.api.server import Server, listen_tcp, listen_unix
 from evsd.attach.service import AttachmentService
 from evsd.daemon import privileges
-from evsd.daemon.settings import FOREIGN_FILES, BadSettings, FileSettings, StateDirectory, read_file
+from evsd.daemon.mapped import tell_useless
+from evsd.daemon.ready import await_keys, tell_ready
+from evsd.daemon.settings import (
+    BadOption,
+    BadSettings,
+    FileSettings,
+    StateDirectory,
+    read_file,
+    refuse_unreadable,
+    told_of,
+)
+from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
 from evsd.iam.service import IdentityService
@@ -97,29 +106,37 @@ def main(
     """
     configure_logging()
     try:
-        state = StateDirectory(state_dir)
-        _refuse_lost_database(state, new_database=new_database)
+        state, settings = StateDirectory(state_dir), read_file(config)
+        pool = settings.pool or state.pool
+        if not new_database:
+            refuse_lost_database(state, pool)
         accepts |= not state.database.exists()
-        _run(state, read_file(config), http, plain, accepts=accepts)
+        with taken(state, pool, new_database=new_database), told_of(config):
+            _run(state, pool, settings, http, plain, accepts=accepts)
     except (BadSettings, PublishedError, SQLAlchemyError, OSError) as error:
         log.error("evsd can't run", reason=str(error))
         sys.exit(1)
 
 
 def _run(
-    state: StateDirectory, settings: FileSettings, http: str | None, plain: bool, *, accepts: bool
+    state: StateDirectory,
+    pool: Path,
+    settings: FileSettings,
+    http: str | None,
+    plain: bool,
+    *,
+    accepts: bool,
 ) -> None:
     owners = frozenset({0, os.getuid()})
-    pool = settings.pool or state.pool
-    _take_directories(state, pool)
     hsm = settings.hsm.access() if settings.hsm else None
     # Both before root is given up: the port may be below 1024, the key root's alone.
     tls = server_context(settings.tls)
     listeners = [_tcp_listener(http, anywhere=tls is not None or plain)] if http else []
     privileges.shed(state, pool, settings.user)
     harden("evsd")
+    if hsm is not None:
+        refuse_unreadable(hsm)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_only_one(state.lock))
         listeners.append(stack.enter_context(listen_unix(state.http_socket)))
         url = f"sqlite:///{state.database}"
         database = stack.enter_context(contextlib.closing(Database(url)))
@@ -141,7 +158,7 @@ def _run(
         group = settings.attach.gid
         attachments = AttachmentService(database, keys, files, state.servers, group)
         stack.enter_context(attachments)
-        attachments.start()  # first: it ends what the last run served to itself
+        attachments.start()  # it ends what the last run served to itself
         volumes = VolumeService(database, keys, files, attachments.own_use, attachments.end_own_use)
         stack.enter_context(volumes)
         volumes.recover()
@@ -158,8 +175,10 @@ def _run(
         )
         failures = stack.enter_context(FailedAuthentications(keys))
         app = build_app(services, Authenticator(identity.directory, keys, failures))
+        trouble = await_keys(keys)
+        tell_useless(settings.mapped_users, identity.directory)
         with _signals_are_uvicorns():
-            Server(app, tls, lambda: _ready(listeners, tls)).run(listeners)
+            Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
     log.info("evsd stopped")
 
 
@@ -170,15 +189,6 @@ def _follow_settings(identity: IdentityService, ask: Ask) -> None:
         change = {"change": follow_settings.__name__, "named": {"users": identity.unix_users}}
         ask("change_identity", call, change)
     identity.directory.forget()  # the process before may have died between a change and its answer
-
-
-def _refuse_lost_database(state: StateDirectory, *, new_database: bool) -> None:
-    """An empty database beside a token with keys must be somebody's decision."""
-    if not (new_database or state.database.exists()) and (state.token / "pin").exists():
-        raise BadSettings(
-            f"{state.database} is gone, but not its keys: restore it from a backup; if there is "
-            "none, --new-database starts with an empty one, for `evsctl recover`"
-        )
 
 
 def _look_at_age(database: Database, *, accepts: bool) -> None:
@@ -193,53 +203,19 @@ def _look_at_age(database: Database, *, accepts: bool) -> None:
         )
 
 
-def _take_directories(state: StateDirectory, pool: Path) -> None:
-    """Make what is missing; take over only what is evsd's own, or empty.
-
-    A mistyped --state-dir must not change the modes and owners of somebody's files.
-    """
-    os.umask(0o077)
-    if state.path.exists() and not state.lock.exists():
-        there = list(state.path.iterdir())
-        if len(there) > FOREIGN_FILES or any(path.is_dir() for path in there):
-            raise BadSettings(f"{state.path} is not empty and was not made by evsd")
-    # Others may pass through to the sockets, whose own modes and peer checks decide.
-    for directory, mode in ((state.path, 0o711), (state.servers, 0o711), (pool, 0o700)):
-        fresh = not state.lock.exists() and (directory != pool or _is_empty(pool))
-        directory.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            directory.chmod(mode)
-    state.lock.touch()
-
-
-def _is_empty(directory: Path) -> bool:
-    return not directory.exists() or not any(directory.iterdir())
-
-
 def _tcp_listener(http: str, *, anywhere: bool) -> socket.socket:
     try:
         if not 0 <= int(http.rpartition(":")[2]) <= 65535:
             raise ValueError("a port is from 0 to 65535")
         listener = listen_tcp(http)
     except (OSError, ValueError) as error:
-        raise BadSettings(f"--http {http}: {error}") from error
+        raise BadOption(f"--http {http}: {error}") from error
     if not anywhere and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        raise BadSettings(
+        raise BadOption(
             f"--http {http}: plain HTTP is for loopback addresses only: set certificate and key "
             "under [tls], or say --allow-plain-http"
         )
     return listener
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Two evsd on one state directory would fight over its token and its servers."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadSettings(f"another evsd runs on {lock.parent}") from error
-        yield
 
 
 @contextlib.contextmanager
@@ -248,23 +224,6 @@ def _signals_are_uvicorns() -> Iterator[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     yield
-
-
-def _ready(listeners: list[socket.socket], tls: ssl.SSLContext | None) -> None:
-    """Tell the log, and systemd (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
-    log.info("evsd ready", version=evsd.__version__, http=_url(listeners[0], tls))
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
-
-
-def _url(listener: socket.socket, tls: ssl.SSLContext | None) -> str | None:
-    if listener.family == socket.AF_UNIX:
-        return None
-    host, port = listener.getsockname()[:2]
-    scheme = "http" if tls is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 if __name__ == "__main__":

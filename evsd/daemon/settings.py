@@ -4,7 +4,7 @@
 
     region = "local"                   # its name; by default that of the last start
     pool = "/srv/evsd"                 # default: STATE_DIR/pool
-    user = "evsd"                      # who evsd becomes when it is started as root
+    user = "evsd"                      # whom evsd becomes when root starts it; "root" to stay
 
     [hsm]                              # default: a SoftHSM2 token in STATE_DIR/token
     module = "/usr/lib/vendor/libpkcs11.so"
@@ -32,14 +32,19 @@ from __future__ import annotations
 import grp
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    PlainValidator,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -47,6 +52,7 @@ from pydantic import (
 from evsd.attach.service import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 from evsd.audit.log import SEGMENT_BYTES
 from evsd.daemon.pin import prompt_for_pin
+from evsd.daemon.words import in_words
 from evsd.iam.policy import Role
 from evsd.iam.principals import DEFAULT, UnixUser
 from evsd.kms.client import HsmAccess
@@ -54,12 +60,20 @@ from evsd.kms.client import HsmAccess
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.
 LONGEST_STATE_DIR = 107 - len(f"/nbd//{SOCKET_NAME}") - DIRECTORY_NAME_LENGTH
-# What may be in a new state directory: the log and the settings of the one who starts evsd.
-FOREIGN_FILES = 8
 
 
 class BadSettings(Exception):
     """A setting that can't be used; the message says which and why."""
+
+
+class BadOption(BadSettings):
+    """One of the command line."""
+
+
+def _true(value: bool) -> bool:
+    if not value:
+        raise ValueError("must be true, or not be there")
+    return value
 
 
 class HsmSettings(BaseModel):
@@ -72,14 +86,16 @@ class HsmSettings(BaseModel):
     slot: Annotated[int, Field(ge=0)] | None = None
     pin_file: Path | None = None
     pin_credential: Annotated[str, Field(pattern="^[A-Za-z0-9._-]+$")] | None = None
-    pin_prompt: Literal[True] | None = None
+    pin_prompt: Annotated[bool, AfterValidator(_true)] | None = None
     environment: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _one_of_each(self) -> HsmSettings:
         for names in (("token_label", "slot"), ("pin_file", "pin_credential", "pin_prompt")):
-            if sum(getattr(self, name) is not None for name in names) != 1:
-                raise ValueError(f"[hsm] needs exactly one of {', '.join(names)}")
+            there = [name for name in names if getattr(self, name) is not None]
+            if len(there) != 1:
+                found = " and ".join(there) or "none"
+                raise ValueError(f"needs exactly one of {', '.join(names)}; it has {found}")
         return self
 
     def access(self) -> HsmAccess:
@@ -129,10 +145,20 @@ class AttachSettings(BaseModel):
         return None if self.group is None else grp.getgrnam(self.group).gr_gid
 
 
-def _given(role: Role) -> Role:
-    if role is Role.OPERATOR:
-        raise ValueError("nobody can be made the operator")
-    return role
+GIVEN_ROLES = [role for role in Role if role is not Role.OPERATOR]
+
+
+def _given(role: object) -> Role:
+    if role not in GIVEN_ROLES:
+        roles = ", ".join(f'"{given}"' for given in GIVEN_ROLES)
+        raise ValueError(f"must be a role ({roles}), or the table {{ user = ..., domain = ... }}")
+    return Role(str(role))
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path: evsd and its servers run in other directories")
+    return path
 
 
 class MappedUser(BaseModel):
@@ -142,6 +168,16 @@ class MappedUser(BaseModel):
 
     user: str
     domain: str = DEFAULT
+
+
+def _kind(value: object) -> str:
+    return "user" if isinstance(value, dict) else "role"
+
+
+Mapped = Annotated[
+    Annotated[Role, PlainValidator(_given), Tag("role")] | Annotated[MappedUser, Tag("user")],
+    Discriminator(_kind),
+]
 
 
 class TlsSettings(BaseModel):
@@ -159,12 +195,12 @@ class FileSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     region: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
-    pool: Path | None = None
-    user: str = "evsd"
+    pool: Annotated[Path, AfterValidator(_absolute)] | None = None
+    user: str | None = None
     hsm: HsmSettings | None = None
     audit: AuditSettings = AuditSettings()
     attach: AttachSettings = AttachSettings()
-    unix_users: dict[str, Annotated[Role, AfterValidator(_given)] | MappedUser] = {}
+    unix_users: dict[str, Mapped] = {}
     tls: TlsSettings | None = None
 
     @property
@@ -196,6 +232,13 @@ class StateDirectory:
         self.release_socket = self.path / "keys.sock"
         self.servers = self.path / "nbd"
         self.pool = self.path / "pool"
+        self.changes = self.path / "evsd.changes"
+
+    def is_own(self, path: Path) -> bool:
+        """Whether this is the name of something that evsd makes in it."""
+        return path in (self.token, self.servers, self.pool) or path.name.startswith(
+            ("evsd.", "keys.", "audit.")
+        )
 
 
 def read_file(path: Path | None) -> FileSettings:
@@ -203,6 +246,50 @@ def read_file(path: Path | None) -> FileSettings:
     if path is None:
         return FileSettings()
     try:
-        return FileSettings.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
+        return FileSettings.model_validate(_table(path))
+    except ValidationError as error:
+        raise BadSettings(f"{path}: {in_words(error, FileSettings)}") from error
+
+
+@contextmanager
+def told_of(path: Path | None) -> Iterator[None]:
+    """Around what uses the settings: errors name the file they are in."""
+    try:
+        yield
+    except BadOption:
+        raise
+    except BadSettings as error:
+        if path is None:
+            raise
         raise BadSettings(f"{path}: {error}") from error
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """The file's content; raises `BadSettings`, which names the line of a mistake."""
+    try:
+        content = path.read_bytes()
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadSettings(f"{path}: line {line} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        end = f"at the end, line {len(content.splitlines())}"
+        raise BadSettings(
+            f"{path} is not TOML: {str(error).replace('at end of document', end)}"
+        ) from error
+
+
+def refuse_unreadable(hsm: HsmAccess) -> None:
+    """What is there and may not be read, by the user evsd has become, no waiting brings back."""
+    for key, path in (("module", hsm.module), ("pin_file", hsm.pin_file)):
+        try:
+            if path is not None:
+                os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except PermissionError as error:
+            raise BadSettings(
+                f"[hsm] {key}: the user evsd runs as (uid {os.getuid()}) can't read {path}"
+            ) from error
+        except OSError:  # the HSM is away: evsd starts, and waits for it
+            continue

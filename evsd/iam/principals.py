@@ -89,6 +89,16 @@ class Directory:
             return found
         return replace(found, roles=found.roles | {Role.OPERATOR})
 
+    def what_is_missing(self, mapped: UnixUser) -> str:
+        """Why nobody can act as this user now; empty where somebody can."""
+        if self._domain_id(mapped.domain) is None:
+            return f"there is no domain {mapped.domain}"
+        user_id = self._user_id((mapped.domain, mapped.user))
+        if user_id is None:
+            return f"there is no user {mapped.user} in domain {mapped.domain}"
+        disabled = self._user(user_id) is None
+        return f"user {mapped.user} of domain {mapped.domain} is disabled" if disabled else ""
+
     def signer(self, user_id: str, source: str, *, temporary: bool = False) -> Principal | None:
         """The user of an access key, with the roles it has now; None if it may not act any more.
 

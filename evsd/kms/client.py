@@ -29,14 +29,17 @@ from evsd.kms.module_output import ModuleOutput
 from evsd.resource import Resource
 
 START_TIMEOUT_S = 60
-# A token operation takes milliseconds, at a slow HSM tenths of a second.
+# A token operation takes milliseconds, at a slow HSM tenths of a second; to open the token takes
+# longer, and much longer where it is made, on a machine that is busy with other things.
 CALL_TIMEOUT_S = 15
+FIRST_ANSWER_S = 30
+# How long evsd's own start waits for the keys, or for the reason why they can't be used.
+KNOWN_WITHIN_S = 40
 STOP_TIMEOUT_S = 10
 LAST_WORDS_TIMEOUT_S = 1
 PROBE_INTERVAL_S = 2
-# evsd itself starts whether there is an HSM or not; calls wait as long for a process that starts:
-# on a machine that is busy with other things that takes seconds.
-START_WAIT_S = 15
+# Calls wait as long for a process that is started again.
+START_WAIT_S = 30
 # Between the deaths of a process that doesn't live long, and its next start.
 PAUSES_S = (0, 1, 2, 5, 10)
 LONG_LIFE_S = 60
@@ -91,16 +94,30 @@ class KeyProcess(Resource):
         self._life: _Running | None = None
         self._running: _Running | None = None  # the same, once it has answered
         self._trouble = ""  # why none is running, once it is known
+        self._last_end = ""  # why the last life ended
+        self._token_trouble = ""  # why the token can't be used, though the process runs
         self._closed = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="keys", daemon=True)
 
     def start(self) -> None:
-        """Start it; evsd goes on without it where that fails or takes long."""
+        """Begin to start it; whoever needs it waits."""
         self._supervisor.start()
-        try:
-            self._current()
-        except KmsUnavailable as error:
-            log.error("evsd starts without its keys", reason=error.message)
+
+    def await_known(self) -> str:
+        """Wait until keys can be used, or it is known why they can't, which is returned then.
+
+        One death is no reason, the next start may do; and a token that hangs is not waited for.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._running or self._trouble, KNOWN_WITHIN_S)
+            return self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why keys can't be used now, as far as it is known; empty while they can."""
+        if self._running is not None:
+            return self._token_trouble
+        return self._trouble or self._last_end or "evsd-keys is still being started"
 
     @property
     def audit_log(self) -> Path:
@@ -135,7 +152,7 @@ class KeyProcess(Resource):
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return _result(await running.channel.ask(operation, call, params))
         except TimeoutError as error:
-            raise running.kill() from error
+            raise running.kill(CALL_TIMEOUT_S) from error
 
     def _current(self) -> _Running:
         with self._changed:
@@ -156,6 +173,7 @@ class KeyProcess(Resource):
             if self._closed.is_set():
                 return
             log.error("key process ended", reason=trouble)
+            self._last_end = trouble
             deaths = 0 if time.monotonic() > began + LONG_LIFE_S else deaths + 1
             pause = PAUSES_S[min(deaths, len(PAUSES_S)) - 1] if deaths else 0
             self._announce(None, trouble if pause else "")
@@ -171,16 +189,20 @@ class KeyProcess(Resource):
             return f"evsd is stopping (status {running.stop()})"
         try:
             # The first answer comes when the token was opened, or is known to be away.
-            running.ask("probe", PROBE, {})
+            self._probe(running, FIRST_ANSWER_S)
             self._prepare(lambda *request: _result(running.ask(*request)))
             self._announce(running, "")
             while not running.ended.wait(PROBE_INTERVAL_S):
-                running.ask("probe", PROBE, {})
+                self._probe(running)
             reason = "evsd-keys died"
         except PublishedError as error:
             reason = error.message
         self._announce(None, "")
         return f"{reason} (status {running.stop()})"
+
+    def _probe(self, running: _Running, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        answer = _result(running.ask("probe", PROBE, {}, timeout_s))
+        self._token_trouble = answer["trouble"]
 
     def _announce(self, running: _Running | None, trouble: str) -> None:
         with self._changed:
@@ -242,18 +264,24 @@ class _Running:
                 reason=f"evsd-keys did not start (status {status}): {answer['reason']}"
             )
 
-    def ask(self, operation: str, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    def ask(
+        self,
+        operation: str,
+        call: Call,
+        params: dict[str, Any],
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> dict[str, Any]:
         """Send a request and wait for its answer; a process that doesn't answer is ended."""
         future = self.send(operation, call, params)
         try:
-            return future.result(CALL_TIMEOUT_S)
+            return future.result(timeout_s)
         except TimeoutError as error:
-            raise self.kill() from error
+            raise self.kill(timeout_s) from error
 
-    def kill(self) -> KmsUnavailable:
+    def kill(self, waited_s: float) -> KmsUnavailable:
         """End a process that gives no answer: it would hold up every later call too."""
         self._process.kill()
-        return KmsUnavailable(reason=f"no answer within {CALL_TIMEOUT_S} s")
+        return KmsUnavailable(reason=f"no answer within {waited_s:g} s")
 
     def send(
         self, operation: str, call: Call, params: dict[str, Any]

@@ -41,6 +41,7 @@ class Evsd:
         self.socket = state / "evsd.sock"
         self.pool = state / "pool"
         self._process: subprocess.Popen[bytes] | None = None
+        self.told: list[str] = []  # what it told systemd at its last start
 
     evsctl = VENV_BIN / "evsctl"
     before: tuple[str, ...] = ()  # a command that starts it, and becomes it
@@ -65,7 +66,14 @@ class Evsd:
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()},
             )
-            self._await(lambda: _told(ready) == b"READY=1")
+            self.told = []
+            self._await(lambda: self._hears(ready) == "READY=1")
+
+    def _hears(self, ready: socket.socket) -> str:
+        with suppress(BlockingIOError):
+            self.told.append(ready.recv(1000).decode())
+            return self.told[-1]
+        return ""
 
     def await_socket(self) -> None:
         """Wait until it listens, which is before it says that it is ready."""
@@ -296,13 +304,6 @@ def _readiness(address: Path) -> Iterator[socket.socket]:
             yield ready
         finally:
             address.unlink()
-
-
-def _told(ready: socket.socket) -> bytes:
-    try:
-        return ready.recv(100)
-    except BlockingIOError:
-        return b""
 
 
 @contextmanager

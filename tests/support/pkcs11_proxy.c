@@ -1,8 +1,9 @@
 /* A PKCS#11 module that passes everything on to SoftHSM2, and misbehaves on request.
  *
  * The file named by EVSD_TEST_PKCS11 says how: nothing, or a line "HOW [FUNCTION [once]]" where
- * HOW is a return value in hexadecimal, "hang", "abort", "cry" (abort with last words) or "say:N"
- * (write N lines and go on), and FUNCTION the only one that does it.
+ * HOW is a return value in hexadecimal, "hang", "abort", "cry" (abort with last words), "wait"
+ * (until the file no longer says so) or "say:N" (write N lines and go on), and FUNCTION the only
+ * one that does it.
  * The file named by EVSD_TEST_PKCS11_GCM says how AES-GCM is done: nothing (as by SoftHSM2),
  * "none", "written" (with an IV of the module's, written into the parameters: AWS CloudHSM) or
  * "appended" (one that follows the tag, and none is taken: Thales Luna in FIPS mode).
@@ -63,6 +64,11 @@ misbehave (const char *function)
       for (long i = 0; i < atol (how + 4); i++)
         fprintf (stderr, "line %ld\n", i);
       return CKR_OK;
+    }
+  if (strcmp (how, "wait") == 0)
+    {
+      usleep (20000);
+      return misbehave (function);
     }
   if (strcmp (how, "hang") == 0)
     for (;;)
