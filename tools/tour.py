@@ -24,7 +24,7 @@ KEY = "tour-key"
 SOURCE = Path("/usr/share/common-licenses")
 # A phrase of the copied files: what must not be found in the volume's file.
 PLAINTEXT = b"GNU GENERAL PUBLIC LICENSE"
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 180
 
 
 class TourFailed(Exception):

@@ -43,6 +43,13 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
     volume = api.volume(name)["volume"]
     if transport == "auto":
         transport = connector.best_transport() or "uri"
+    if transport != "uri" and os.geteuid() != 0:
+        raise Refused(
+            "",
+            "only root can make a block device",
+            f"run it as root, or without a device: evsctl attach {name} --transport uri gives an "
+            "NBD URI, for qemu and others",
+        )
     host = _this_host(transport, "")
     with _undone_on_failure(api, volume, host):
         answer = _attach(api, volume, host, read_only=read_only)

@@ -13,6 +13,7 @@ import httpx
 from evsd.cli.errors import Refused, Unreachable, UsageProblem
 from evsd.cli.interrupts import answered, noted
 from evsd.cli.signing import AccessKeyAuth
+from evsd.cli.starting import await_evsd
 from evsd.cli.unreachable import authorities, unreachable
 
 TIMEOUT_S = 120.0
@@ -33,6 +34,9 @@ class Api:
         # Of the last answer.
         self.server_version: str | None = None
         self.request_id: str | None = None
+        # The socket, until the first request of somebody who has the time to wait for evsd.
+        patient = endpoint.startswith("unix://") and timeout_s == TIMEOUT_S
+        self._awaited = Path(endpoint.removeprefix("unix://")) if patient else None
         if not endpoint.startswith(("unix://", "http://", "https://")):
             raise UsageProblem(
                 f"EVSD_ENDPOINT {endpoint!r} is not unix://PATH, http:// or https://"
@@ -50,6 +54,9 @@ class Api:
         query: Mapping[str, str] | None = None,
     ) -> Object:
         """One request; `{project}` in the path is filled in. Raises `Refused`."""
+        if self._awaited is not None:
+            await_evsd(self._awaited)
+            self._awaited = None
         if "{project}" in path:
             path = path.replace("{project}", self.project_id)
         if method == "GET" or path.rpartition("/kms/")[2].startswith(CHANGES_NOTHING):
