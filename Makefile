@@ -7,8 +7,10 @@ PYTHON := /usr/bin/python3
 RUN_DIR := var/run
 PEERS := .cache/bench
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+BUILD_TOOLS := $(CURDIR)/.cache/build-tools
 
-.PHONY: help deps build run test test-fast lint format bench bench-keys lock docs clean distclean fuzz test-long
+.PHONY: help deps build dev run test test-fast lint format bench bench-keys lock docs clean distclean fuzz test-long
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,14 +22,28 @@ deps: ## install the system packages that are missing, and say which and why
 
 build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 
-$(STAMP): requirements/dev.txt pyproject.toml setup.py nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/*.h)
+# What compiles stays outside: .venv has what running needs, and no more.
+$(STAMP): requirements/runtime.txt requirements/build.txt pyproject.toml setup.py \
+          nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/*.h)
 	@tools/check_python $(PYTHON)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/dev.txt
-	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/runtime.txt
+	$(VENV)/bin/pip install --quiet --require-hashes --upgrade --target $(BUILD_TOOLS) \
+	    -r requirements/build.txt
+	PYTHONPATH=$(BUILD_TOOLS) $(VENV)/bin/pip install --quiet --no-deps --no-build-isolation \
+	    --editable .
 	@touch $@
 
-run: ## on a fresh Debian 12: install, build, and show the main job step by step
+dev: $(DEV_STAMP) ## the same with all that testing, linting and documenting need
+
+$(DEV_STAMP): $(STAMP) requirements/dev.txt
+	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+run: ## on a fresh Debian 12, as root: install, build, and show the main job step by step
+	@test $$(id -u) = 0 || { echo "make run makes a block device, which only root may: run it as" \
+	    "root. Without: make build, evsd, and evsctl attach --transport uri; see README.md" >&2; \
+	    exit 1; }
 	@tools/install_packages tools/packages.txt
 	@$(MAKE) --no-print-directory build
 	@$(VENV)/bin/python -m tools.tour $(RUN_DIR)
@@ -35,31 +51,31 @@ run: ## on a fresh Debian 12: install, build, and show the main job step by step
 # A module's tests share what they start, so they stay together and in order.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: deps build lint ## everything that must hold
+test: deps lint ## everything that must hold
 	$(VENV)/bin/pytest $(PARALLEL)
 
-test-fast: build ## the tests without the guest kernel
+test-fast: dev ## the tests without the guest kernel
 	$(VENV)/bin/pytest $(PARALLEL) --ignore tests/guest
 
-lint: build ## ruff and mypy
+lint: dev ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-format: build ## let ruff reformat
+format: dev ## let ruff reformat
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 SECONDS_EACH := 600
 
-fuzz: build ## fuzz header and requests for SECONDS_EACH=600; new seeds go into tests/fuzz/seeds
+fuzz: dev ## fuzz header and requests for SECONDS_EACH=600; new seeds go into tests/fuzz/seeds
 	$(VENV)/bin/python -m tests.fuzz header --keep --seconds $(SECONDS_EACH)
 	$(VENV)/bin/python -m tests.support.sanitized tests.fuzz requests --seconds $(SECONDS_EACH)
 
-test-long: build ## the data path's model test with 20,000 sequences on each kind of volume
+test-long: dev ## the data path's model test with 20,000 sequences on each kind of volume
 	EVSD_SEQUENCES=20000 $(VENV)/bin/pytest --timeout 7200 tests/plugin/test_model.py
 
-bench: deps build $(PEERS) ## compare the data path and the KMS with their peers, as ratios
+bench: deps dev $(PEERS) ## compare the data path and the KMS with their peers, as ratios
 	$(VENV)/bin/python -m bench.datapath
 	$(PEERS)/bin/python bench/plot.py
 	$(VENV)/bin/python -m bench.kms
@@ -69,13 +85,13 @@ $(PEERS): requirements/bench.txt
 	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
-bench-keys: build ## how times grow with 10,000 keys on the token
+bench-keys: dev ## how times grow with 10,000 keys on the token
 	$(VENV)/bin/python -m bench.keys
 
-docs: build ## make man pages, shell completion and the OpenAPI file from the code
+docs: dev ## make man pages, shell completion and the OpenAPI file from the code
 	$(VENV)/bin/python -m tools.generate_docs
 
-lock: build ## pin the dependencies anew
+lock: dev ## pin the dependencies anew
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
@@ -83,6 +99,9 @@ lock: build ## pin the dependencies anew
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url pyproject.toml -c requirements/dev.txt \
 	    -o requirements/runtime.txt
+	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --group build -c requirements/dev.txt \
+	    -o requirements/build.txt
 
 clean: ## detach what `make run` attached, stop its evsd, remove its state
 	@tools/stop_run $(RUN_DIR)
