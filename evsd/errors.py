@@ -7,7 +7,9 @@ Codes: KMS, EVS, IAM and API-gateway error tables of the published API.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from pathlib import Path
+from typing import ClassVar, TypeVar
 
 
 class PublishedError(Exception):
@@ -38,13 +40,26 @@ class PublishedError(Exception):
         return {"class": type(self).__name__, "message": self.message, "remedy": self.remedy}
 
 
+P = TypeVar("P", bound="PublishedError")
+
+
+def retold(error: PublishedError, cls: type[P]) -> P:
+    """The same message and remedy as an error of another service."""
+    return _made(cls, error.message, error.remedy)
+
+
+def _made(cls: type[P], message: str, remedy: str) -> P:
+    error = cls.__new__(cls)
+    error.message, error.remedy = message, remedy
+    Exception.__init__(error, error.text)
+    return error
+
+
 def from_wire(wire: dict[str, str]) -> PublishedError:
     """Rebuild the error another process raised."""
     named = {cls.__name__: cls for cls in _all_errors(PublishedError)}
-    cls = named[wire["class"]]
-    error = cls.__new__(cls)
-    error.message, error.remedy, error.recorded = wire["message"], wire["remedy"], True
-    Exception.__init__(error, error.text)
+    error = _made(named[wire["class"]], wire["message"], wire["remedy"])
+    error.recorded = True
     return error
 
 
@@ -59,6 +74,37 @@ class Internal(PublishedError):
     code, status = "EVS.2002", 500
     template = "internal error, logged as request {request_id}"
     remedy_template = "look for this id in evsd's log"
+
+
+class StorageError(PublishedError):
+    """Base of what a filesystem refuses that takes no more; `storage_error` makes them.
+
+    A service that publishes another code for it tells it anew, see `retold`.
+    """
+
+
+class StorageFull(StorageError):
+    code, status = "EVS.5500", 507
+    template = "{what} {path} is full: {reason}"
+    remedy_template = (
+        "nothing was changed; free space first: delete volumes or files that nobody needs, or make "
+        "the filesystem larger, then try again"
+    )
+
+
+class StorageReadOnly(StorageError):
+    code, status = "EVS.5500", 507
+    template = "{what} {path} is on a filesystem that is read-only: {reason}"
+    remedy_template = (
+        "nothing was changed; the kernel's log may say why it is; mount it for writing, then try "
+        "again"
+    )
+
+
+def storage_error(what: str, path: Path, error: OSError) -> StorageError:
+    """What is to be said of `error`, which `evsd.space.REFUSALS` has."""
+    cls = StorageReadOnly if error.errno == errno.EROFS else StorageFull
+    return cls(what=what, path=path, reason=error.strerror)
 
 
 class NotSigned(PublishedError):
@@ -478,6 +524,13 @@ class KmsUnavailable(KmsError):
     code, status = "KMS.0104", 503
     template = "the key service can't be reached: {reason}"
     remedy_template = "attached volumes go on; look at evsd's log and at the HSM"
+
+
+class KmsStorage(KmsUnavailable):
+    """A `StorageError` that keeps a key from being made, changed or used."""
+
+    template = "{reason}"
+    remedy_template = StorageFull.remedy_template
 
 
 # --- EVS -------------------------------------------------------------------------------------

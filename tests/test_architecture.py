@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the lowest to the highest; a package imports only what stands on lines above its own.
 LAYERS = [
-    {"errors", "machine", "processes", "logs", "durable", "resource", "connector"},
+    {"errors", "machine", "processes", "logs", "durable", "resource", "connector", "space"},
     {"store"},
     {"audit", "iam", "pools"},
     {"kms"},

@@ -36,10 +36,13 @@ class Style:
     # Whether a project in the path is what the request works in, as X-Project-Id says too. Of IAM
     # it is a thing like others.
     in_project: bool = True
+    storage: type[PublishedError] | None = None  # what a `StorageError` is here, if it differs
     fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
 
     def respond(self, error: PublishedError, request_id: str) -> JSONResponse:
         """The error as this service publishes it; the gateway's own are the same everywhere."""
+        if self.storage is not None and isinstance(error, e.StorageError):
+            error = e.retold(error, self.storage)
         gateway = isinstance(error, e.NotSigned | e.NoSuchApi)
         body = gateway_body(error, request_id) if gateway else self.body(error)
         return JSONResponse(body, error.status)
@@ -103,6 +106,7 @@ KMS = Style(
     invalid=e.KmsBadParameter,
     forbidden=e.KmsForbidden,
     foreign_project=e.KmsProjectMismatch,
+    storage=e.KmsStorage,
     fields={
         "key_id": e.KmsBadKeyId,
         "sequence": e.KmsBadSequence,

@@ -22,7 +22,14 @@ from starlette.exceptions import HTTPException
 from evsd.api import json_body
 from evsd.api.errors import Style
 from evsd.attach.service import AttachmentService
-from evsd.errors import IamNotFound, Internal, KmsUnavailable, NoSuchApi, PublishedError
+from evsd.errors import (
+    IamNotFound,
+    Internal,
+    KmsUnavailable,
+    NoSuchApi,
+    PublishedError,
+    StorageError,
+)
 from evsd.iam.policy import AUDITED, GRANTABLE_PERMISSIONS, Permission, allowed, roles_with
 from evsd.iam.principals import Principal
 from evsd.iam.service import IdentityService
@@ -193,6 +200,7 @@ def router(style: Style, tag: str) -> APIRouter:
             413: "the body is too long",
             500: "internal error",
             503: "the key service can't be reached",
+            507: "a filesystem of evsd's is full",
         }.items()
     }
     return APIRouter(route_class=ServiceRoute, tags=[tag], responses=responses)
@@ -237,7 +245,7 @@ async def _refuse(request: Request, error: PublishedError, style: Style) -> Resp
 def _belongs_on_record(request: Request, error: PublishedError) -> bool:
     """Whether nobody has recorded it yet; one that evsd-keys gave no answer to nobody can."""
     wanted: bool = getattr(request.state, "on_record", False)
-    return wanted and not (error.recorded or isinstance(error, KmsUnavailable))
+    return wanted and not (error.recorded or isinstance(error, KmsUnavailable | StorageError))
 
 
 async def _record(request: Request, error: PublishedError) -> None:

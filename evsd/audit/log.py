@@ -6,6 +6,7 @@ A record is on disk before the answer it is about leaves: no record, no key.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -34,10 +35,15 @@ from evsd.audit.chain import (
     spell_head,
 )
 from evsd.durable import sync
-from evsd.errors import KmsUnavailable
+from evsd.errors import KmsStorage, KmsUnavailable, storage_error
 from evsd.resource import Resource
+from evsd.space import MIB, REFUSALS, reserve
 
-SEGMENT_BYTES = 64 * 1024 * 1024
+SEGMENT_BYTES = 64 * MIB
+# Allocated behind the last record, for those that must always have room: of changes, which take
+# rights away too, and of the keys of attached volumes. Any other use is refused before it touches
+# this room, or whoever uses keys could take it all; `STEP_BYTES` are what is allocated for those.
+RESERVE_BYTES, STEP_BYTES = MIB, 16 * 1024
 NO_CALLER = ("key_id", "context", "domain_id", "project_id", "request_id")
 SigningKey = Callable[[], bytes | None]
 
@@ -49,6 +55,10 @@ class Batch:
     lines: list[bytes] = field(default_factory=list)
     head: Head = START  # of the chain with them
     on_disk: bool | None = None  # False once they are lost: what they are about must not happen
+
+
+class _NoRoom(Exception):
+    """The filesystem has none for another file."""
 
 
 class AuditLog(Resource):
@@ -89,6 +99,7 @@ class AuditLog(Resource):
             self._synced_head = self._head
             if self._head == START and not (had_head or damage):
                 self._begin()
+            self._hold_reserve()
             if damage:
                 self.note_damage(damage)
             undo.pop_all()
@@ -124,8 +135,11 @@ class AuditLog(Resource):
     def append(self, *, durable: bool = True, **fields: Any) -> None:
         """Write one record and wait for the disk; raises `KmsUnavailable` if that fails.
 
-        One that is not `durable` waits for the next sync, before which no answer may leave.
+        One that is not `durable` waits for the next sync, before which no answer may leave. It is
+        refused, with `KmsStorage`, where it would take the room that others must have.
         """
+        if not (durable or self._hold_reserve()):
+            raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         self._append(fields, self._signing_key(), durable=durable)
 
     def sync(self) -> None:
@@ -170,7 +184,7 @@ class AuditLog(Resource):
             for lost in (batch, self._batch):
                 lost.on_disk = False
             self._batch, self._head = Batch(), self._synced_head
-            raise KmsUnavailable(reason=f"the audit log can't be written: {error}") from error
+            raise self._unwritable(error) from error
         if done:
             self._size += sum(map(len, batch.lines))
             batch.on_disk, self._synced_head = True, batch.head
@@ -225,11 +239,30 @@ class AuditLog(Resource):
 
     # --- writing -------------------------------------------------------------------------------
 
+    def _hold_reserve(self) -> bool:
+        """See to it that the room for what must always be recorded is there."""
+        needed = self._size + self._unwritten() + RESERVE_BYTES
+        if os.fstat(self._fd).st_blocks * 512 >= needed:
+            return True
+        return reserve(self._fd, needed + STEP_BYTES)
+
+    def _unwritten(self) -> int:
+        waiting = [self._batch] if self._writing is None else [self._batch, self._writing[0]]
+        return sum(len(line) for batch in waiting for line in batch.lines)
+
+    def _unwritable(self, error: OSError) -> KmsUnavailable:
+        reason = f"the audit log can't be written: {error}"
+        if error.errno not in REFUSALS:
+            return KmsUnavailable(reason=reason)
+        named = storage_error("the state directory", self.path.parent, error)
+        return KmsStorage(reason=f"{reason}: {named.message}")
+
     def _make_room(self, content: bytes) -> None:
         if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut
             os.ftruncate(self._fd, self._size)
         if self._size and self._size + len(content) > self._segment_bytes:
-            self._rotate()
+            with contextlib.suppress(_NoRoom):  # it goes on where it has its room
+                self._rotate()
 
     def _cut(self) -> None:
         """Cut off what was not wholly written: a torn line would end the chain for all after it."""
@@ -238,16 +271,36 @@ class AuditLog(Resource):
 
     def _rotate(self) -> None:
         """Begin a new file; the chain goes on in it. A crash in here leaves no active file."""
-        if self.path.exists():
-            self.path.rename(segment_path(self.path, _first_sequence(self.path)))
-        fresh = _open(self.path)
+        fresh = self._next_segment()
         try:
+            if self.path.exists():
+                self.path.rename(segment_path(self.path, _first_sequence(self.path)))
+            self._next_path.rename(self.path)
             sync(self.path.parent)
         except OSError:
             os.close(fresh)
             raise
         os.close(self._fd)
         self._fd, self._size = fresh, 0
+
+    @property
+    def _next_path(self) -> Path:
+        return self.path.with_suffix(".next")
+
+    def _next_segment(self) -> int:
+        """A file with room of its own; raises `_NoRoom` where there is none."""
+        try:
+            self._next_path.unlink(missing_ok=True)
+            fresh = _open(self._next_path)
+        except OSError as error:
+            if error.errno in REFUSALS:
+                raise _NoRoom from error
+            raise
+        if reserve(fresh, RESERVE_BYTES):
+            return fresh
+        os.close(fresh)
+        self._next_path.unlink()
+        raise _NoRoom
 
     def _write_head(self) -> None:
         """Repeat the head, which may lag behind the log but never leads: it is written after it.

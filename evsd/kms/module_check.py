@@ -40,7 +40,7 @@ from evsd.kms.mechanisms import (
     in_words,
 )
 from evsd.kms.token import TokenSettings, find_token
-from evsd.kms.tokenfiles import files_of
+from evsd.kms.token_files import files_of
 
 LABEL = "evsd/check"
 

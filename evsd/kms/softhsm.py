@@ -27,10 +27,12 @@ def prepare(directory: Path, *, may_initialise: bool = True) -> TokenSettings:
     """
     config, tokens, pin_file = directory / "softhsm2.conf", directory / "tokens", directory / "pin"
     directory.mkdir(mode=0o700, exist_ok=True)
-    config.write_text(
+    wanted = (
         f"directories.tokendir = {tokens}\nobjectstore.backend = file\n"
         "objectstore.umask = 0077\nlog.level = ERROR\nslots.removable = false\n"
     )
+    if not config.exists() or config.read_text() != wanted:  # to write it takes room
+        config.write_text(wanted)
     os.environ["SOFTHSM2_CONF"] = str(config)
     settings = TokenSettings(MODULE, LABEL, pin_file, tokens)
     if not pin_file.exists():

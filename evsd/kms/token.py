@@ -23,10 +23,10 @@ from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 
 from evsd.durable import sync, sync_changed
 from evsd.errors import KmsUnavailable
-from evsd.kms import mechanisms
+from evsd.kms import mechanisms, token_room
 from evsd.kms.crypto import EnvelopeError, Profile
 from evsd.kms.mechanisms import Ability, KeyObjects, Lacking, cipher_label, in_words, mac_label
-from evsd.kms.tokenfiles import files_of
+from evsd.kms.token_files import files_of
 from evsd.resource import Resource
 
 # Found on the token exactly when the token is the right one and whole: only then may a missing
@@ -45,7 +45,7 @@ class TokenSettings:
     module: Path
     label: str | None
     pin_file: Path
-    files: Path | None = None  # of the embedded one, which are synced here; see `tokenfiles`
+    files: Path | None = None  # of the embedded one, which are synced here; see `token_files`
     slot: int | None = None
 
     @property
@@ -116,7 +116,7 @@ class Token(Resource):
         SoftHSM 2.6.1 only calls fflush: without a sync of our own a power cut would leave the
         record of a key whose object is gone, and every volume under it lost.
         """
-        started, profile = _before_now(), self.ability.profile
+        started, profile = self._begin_writing(), self.ability.profile
         # Not tried twice: of two objects with one label neither could be found any more.
         with self._session_for("can't generate a key") as session:
             self._keep(label, mechanisms.generate(session, label, profile, store=True))
@@ -125,7 +125,7 @@ class Token(Resource):
 
     def import_key(self, label: str, material: bytes, profile: Profile) -> TokenKey:
         """Put a key on the token, from which it can't be read again; there to stay."""
-        started = _before_now()
+        started = self._begin_writing()
         with self._session_for("can't import a key") as session:
             made = mechanisms.create(session, label, profile, material, store=True)
             self._keep(label, made)
@@ -212,6 +212,12 @@ class Token(Resource):
         except NoSuchKey as error:
             raise _unavailable(f"the token has no key {label}", error) from error
 
+    def _begin_writing(self) -> int:
+        """A moment for `_sync`; refuses where the token's files can't grow."""
+        if self._files is not None:
+            token_room.require_room(self._files)
+        return _before_now()
+
     def _sync(self, started: int) -> None:
         if self._files is None:
             return
@@ -272,6 +278,8 @@ class Token(Resource):
 
     def _log_in(self) -> None:
         settings = self._settings
+        if settings.files is not None:
+            token_room.prepare_login(settings.files)
         try:
             pin = settings.pin_file.read_text().strip()
             if self._library is None:

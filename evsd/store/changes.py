@@ -7,6 +7,7 @@ behind it is only one that was restored.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,12 +25,17 @@ class NotedChanges(Resource):
         self.highest = int(text) if text.isdigit() else 0  # what is no number was never whole
 
     def close(self) -> None:
-        """Close the file, which is on disk then."""
-        os.fsync(self._fd)
+        """Close the file, which is on disk then, if it can be."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._fd)
         os.close(self._fd)
 
     def note(self, changes: int) -> None:
-        """Note that the database has seen so many; the number only grows."""
+        """Note that the database has seen so many; the number only grows.
+
+        They are committed by now: that the number can't be written is no reason to fail.
+        """
         if changes > self.highest:
             self.highest = changes
-            os.pwrite(self._fd, b"%0*d\n" % (DIGITS, changes), 0)
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, b"%0*d\n" % (DIGITS, changes), 0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,13 +15,24 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from evsd.errors import storage_error
+from evsd.space import refusal
 from evsd.store.changes import NotedChanges
+from evsd.store.reserve import Reserve
 from evsd.store.tables import History
 
 READ_ONLY = "evsd_read_only"
 MIGRATIONS = Path(__file__).parent / "migrations"
+# What SQLite fails with where its files can't grow or be made; but for the first it has more causes.
+STORAGE_ERRORS = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
 # As text it costs a change 0.1 ms, by way of the ORM 0.3.
 ONE_MORE = text("UPDATE history SET changes = changes + 1 RETURNING changes")
 
@@ -37,14 +51,17 @@ class Database:
     """The one metadata store of a state directory.
 
     `transaction()` gives a session whose changes are committed at the end of the block and rolled
-    back if it raises; `reading()` one that takes no write lock and must not write.
+    back if it raises; `reading()` one that takes no write lock and must not write. Both raise
+    `StorageFull`, or `StorageReadOnly`, where the filesystem takes no more: nothing is changed then.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
-        # SQLite's file has a name beside which this one goes; another store would be told a path.
-        self._noted = NotedChanges(Path(str(make_url(url).database)).with_suffix(".changes"))
+        # SQLite's file has a name beside which others go; another store would be told a path.
+        self._file = Path(str(make_url(url).database))
+        self._noted = NotedChanges(self._file.with_suffix(".changes"))
+        self._reserve: Reserve | None = None
         self._generations = itertools.count(1)
         self.generation = 0  # grows with every transaction of this process, see `remembered`
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
@@ -55,7 +72,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A unit of work: committed at the end, rolled back on any exception."""
-        with self._writers.begin() as session:
+        with self._storage(), self._writers.begin() as session:
             yield session
             changes: int = session.execute(ONE_MORE).scalar_one()
         self._noted.note(changes)
@@ -72,14 +89,31 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A consistent view for reading only."""
-        with self._readers.begin() as session:
+        with self._storage(), self._readers.begin() as session:
             yield session
+
+    @contextmanager
+    def _storage(self) -> Iterator[None]:
+        """Name what the filesystem refuses."""
+        try:
+            yield
+        except OperationalError as error:
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code not in STORAGE_ERRORS:
+                raise
+            cause = refusal(self._file.parent)
+            if code == sqlite3.SQLITE_FULL:  # even if there is room again
+                cause = cause or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if cause is None:
+                raise
+            raise storage_error("the state directory", self._file.parent, cause) from error
 
     def migrate(self) -> None:
         """Bring the schema to the version this program knows; once, by evsd, at start."""
+        self._reserve = Reserve(self._file)
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.engine.connect() as connection:
+        with self._storage(), self.engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
@@ -87,6 +121,11 @@ class Database:
             history = session.get_one(History, 1)
             if history.changes < self._noted.highest:
                 history.changes, history.restored = self._noted.highest, True
+        self.hold_reserve()
+
+    def hold_reserve(self) -> bool:
+        """Take, or take again, the room that changes need; False where there is not so much."""
+        return self._reserve is not None and self._reserve.hold()
 
     @property
     def restored(self) -> bool:
@@ -102,6 +141,8 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+        if self._reserve is not None:
+            self._reserve.close()
         self._noted.close()
 
 

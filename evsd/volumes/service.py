@@ -38,12 +38,14 @@ from evsd.errors import (
     VolumeNotExtended,
     VolumeNotFound,
     VolumeNotLarger,
+    storage_error,
 )
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
 from evsd.kms.context import encryption_context
 from evsd.pools.file import LEFT_OVER, FilePool, SizeDiffers, Untouched
 from evsd.resource import Resource
+from evsd.space import REFUSALS
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Job, Volume
 from evsd.store.transitions import advance
@@ -128,7 +130,7 @@ class VolumeService(Resource):
                 self._filler.fill(header.uuid, 0, header.size)
                 self._pool.settle(header.uuid)
         except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
-            failure = _failure(name, error)
+            failure = self._failure(name, error)
             self._remove(job_id, header.uuid, failure)
             raise failure from error
         return self._done(job_id, header.uuid, VolumeEvent.CREATED)
@@ -206,7 +208,7 @@ class VolumeService(Resource):
             failure = self._not_begun(job.id, volume, error.__cause__, again=again)
             raise failure from error
         except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
-            failure = _failure(volume.name, error)
+            failure = self._failure(volume.name, error)
             self._undo_extension(job.id, volume, failure)
             raise failure from error
         return self._done(job.id, volume.id, VolumeEvent.EXTENDED, size_gib=size_gib)
@@ -219,13 +221,18 @@ class VolumeService(Resource):
         With `again` an earlier try may have begun. Where the file holds more than its record
         says, the file is right: the record is from a backup.
         """
-        failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
+        failure, size_gib = self._not_extended(volume.name, cause), volume.size_gib
         event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
         if isinstance(cause, SizeDiffers):
             event = VolumeEvent.EXTENSION_UNDONE
             size_gib = max(size_gib, cause.held // GIB)
         self._end_extension(job_id, volume, event, failure, size_gib)
         return failure
+
+    def _not_extended(self, name: str, cause: BaseException | None) -> PublishedError:
+        if isinstance(cause, OSError) and cause.errno in REFUSALS:
+            return self._failure(name, cause)
+        return _not_extended(name, cause)
 
     def _undo_extension(self, job_id: str, volume: Volume, failure: PublishedError) -> None:
         event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
@@ -344,7 +351,7 @@ class VolumeService(Resource):
         except (OSError, luks2.HeaderError) as error:
             raise self._not_deleted(job.id, volume_id, error) from error
         if whole is None:
-            failure = _failure(job.entities["name"], interrupted)
+            failure = self._failure(job.entities["name"], interrupted)
             self._remove(job.id, volume_id, failure if job.type == journal.CREATE else None)
         elif job.type == journal.CREATE:
             self._done(job.id, volume_id, VolumeEvent.CREATED, size_gib=whole.settled // GIB)
@@ -389,7 +396,7 @@ class VolumeService(Resource):
         begun = not self._is_there(volume_id)
         with self._database.transaction() as session:
             volume = session.get_one(Volume, volume_id)
-            failure = _failure(volume.name, error)
+            failure = self._failure(volume.name, error)
             event = VolumeEvent.DELETE_FAILED if begun else VolumeEvent.DELETION_UNDONE
             if not begun:
                 failure = VolumeNotDeleted(name=volume.name, reason=_reason(error))
@@ -405,18 +412,19 @@ class VolumeService(Resource):
         except (OSError, luks2.HeaderError):  # nor is it changed where it can't be read
             return True
 
-
-def _failure(name: str, error: Exception) -> PublishedError:
-    """What the caller is told of an error in the work on a volume."""
-    if isinstance(error, PublishedError):
-        return error
-    if isinstance(error, Cancelled):
-        return VolumeCancelled(name=name)
-    return PoolFailed(name=name, reason=_reason(error))
+    def _failure(self, name: str, error: Exception) -> PublishedError:
+        """What the caller is told of an error in the work on a volume."""
+        if isinstance(error, PublishedError):
+            return error
+        if isinstance(error, Cancelled):
+            return VolumeCancelled(name=name)
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            return storage_error(f"volume {name}: the pool", self._pool.directory, error)
+        return PoolFailed(name=name, reason=_reason(error))
 
 
 def _not_extended(name: str, cause: BaseException | None) -> PublishedError:
-    """What the caller is told of an extension that did not begin."""
+    """What the caller is told of an extension that the file refused."""
     if isinstance(cause, SizeDiffers):
         remedy = "if its header is an old one: evsctl header restore {name} FILE"
     elif isinstance(cause, luks2.HeaderError):

@@ -34,7 +34,7 @@ FIND = """
 import os, sys
 from pathlib import Path
 import pkcs11
-from evsd.kms.tokenfiles import files_of
+from evsd.kms.token_files import files_of
 token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
 os.environ["SOFTHSM2_CONF"] = sys.argv[4]
 print(files_of(token))
