@@ -632,6 +632,22 @@ class VolumeNotDeleted(EvsError):
     remedy_template = "if it is to go, delete it again: evsctl delete {name}"
 
 
+class VolumeQuotaExceeded(EvsError):
+    code, status = "EVS.1034", 400
+    template = "project {project} has {used} of its {limit} volumes, {wanted} more is too many"
+    remedy_template = (
+        "delete one that nobody needs, or ask evsd's operator for more: evsctl quota set"
+    )
+
+
+class GigabyteQuotaExceeded(EvsError):
+    code, status = "EVS.1042", 400
+    template = (
+        "the volumes of project {project} have {used} of its {limit} GiB, {wanted} more is too many"
+    )
+    remedy_template = VolumeQuotaExceeded.remedy_template
+
+
 class VolumeUpdateEmpty(EvsError):
     code, status = "EVS.1007", 400
     template = "neither a name nor a description is given"
@@ -760,6 +776,12 @@ class PoolFailed(EvsError):
     code, status = "EVS.5500", 500
     template = "the pool fails volume {name}: {reason}"
     remedy_template = "look at the pool's filesystem, then try again"
+
+
+class PoolUnknown(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the pool's filesystem can't be asked for its space"
+    remedy_template = "evsd's log says why"
 
 
 class JobNotFound(EvsError):

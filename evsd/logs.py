@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
 
-def configure_logging(stream: TextIO | None = None) -> None:
+class _Lossy:
+    """A stream for the log; on a full disk lines are lost, and nobody's request fails for it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+def configure_logging(to: TextIO | None = None) -> None:
     """Set up structlog, and route the standard library's loggers (uvicorn, alembic) through it.
 
-    All go to `stream`, by default to standard error.
+    All go to one stream, by default to standard error.
     """
-    stream = stream or sys.stderr
+    stream = cast(TextIO, _Lossy(to or sys.stderr))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

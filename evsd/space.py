@@ -107,8 +107,5 @@ def in_words(count: int) -> str:
     while number >= 1024 and len(units) > 1:
         number /= 1024
         units.pop(0)
-    return (
-        f"{number:.1f} {units[0]}"
-        if number < 10 and units[0] != "B"
-        else f"{number:.0f} {units[0]}"
-    )
+    decimals = 1 if number < 10 and units[0] != "B" else 0
+    return f"{number:.{decimals}f} {units[0]}"

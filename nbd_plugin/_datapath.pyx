@@ -284,6 +284,7 @@ cdef int _check(int err) except -1:
 
 cdef object _fail(int err):
     """Raise OSError, and tell nbdkit its errno, where this runs inside nbdkit."""
+    import errno
     import os
 
     try:
@@ -292,4 +293,7 @@ cdef object _fail(int err):
         pass
     else:
         nbdkit.set_error(err)
-    raise OSError(err, os.strerror(err))
+    message = os.strerror(err)
+    if err in (errno.ENOSPC, errno.EDQUOT):
+        message += ": the pool is full: free space first, before any detach --force"
+    raise OSError(err, message)

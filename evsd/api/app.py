@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import evsd
-from evsd.api import audit, cinder, evs, evs_lists, headers, iam, kms, versions
+from evsd.api import audit, cinder, evs, evs_lists, headers, iam, kms, quotas, status, versions
 from evsd.api.errors import gateway_body
 from evsd.api.gateway import Authenticate, Gateway
 from evsd.api.routes import Services, no_such_api
@@ -29,16 +29,15 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,  # SDKs follow no redirect, and take one for done
     )
-    for routes in (
-        *kms.ROUTERS,
+    volumes = (
         evs_lists.routes,  # before what takes any word for a volume's id
         evs.routes,
         cinder.routes,
         headers.routes,
-        iam.routes,
-        audit.routes,
-        versions.routes,
-    ):
+        *quotas.ROUTERS,
+    )
+    others = (iam.routes, audit.routes, status.routes, versions.routes)
+    for routes in (*kms.ROUTERS, *volumes, *others):
         app.include_router(routes)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _no_route)

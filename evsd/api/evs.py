@@ -17,8 +17,9 @@ from evsd.attach.condition import device_state, server_state
 from evsd.errors import EvsBadField, EvsBadRequest, VolumeEncryptionBad, VolumeUpdateEmpty
 from evsd.iam.policy import Permission
 from evsd.kms.call import Call
+from evsd.space import Level, in_words
 from evsd.store.tables import Attachment, Volume
-from evsd.volumes.service import MAX_SIZE_GIB, NewVolume
+from evsd.volumes.service import GIB, MAX_SIZE_GIB, NewVolume
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
 # The published create has no field for it; metadata is where the cloud puts such things too
@@ -27,6 +28,7 @@ OURS = "evsd:"
 PROVISIONING, THIN, THICK = f"{OURS}provisioning", "thin", "thick"
 SERVER, DEVICE = f"{OURS}server", f"{OURS}device"
 ACCESS_MODE, ATTACHED_BY, CLIENTS = f"{OURS}access_mode", f"{OURS}attached_by", f"{OURS}clients"
+POOL, POOL_DIRECTORY = f"{OURS}pool", f"{OURS}pool_directory"
 VOLUME_TYPES = frozenset({"SATA", "SAS", "GPSSD", "SSD", "ESSD", "GPSSD2", "ESSD2"})
 
 
@@ -107,9 +109,10 @@ class ExtendVolumeBody(Model):
 
 
 class JobAnswer(Model):
-    """Of create, extend and delete: poll the job."""
+    """Of create, extend and delete: poll the job. `warning` is not of the published fields."""
 
     job_id: str
+    warning: str | None = None
 
 
 class AttachmentOfVolume(Model):
@@ -183,14 +186,19 @@ class ShowJobResponse(Model):
 
 
 routes: APIRouter = router(errors.EVS, "EVS")
+CREATING = {**needs(Permission.VOLUME_CREATE), "response_model_exclude_none": True}
+EXTENDING = {**needs(Permission.VOLUME_EXTEND), "response_model_exclude_none": True}
+DELETING = {**needs(Permission.VOLUME_DELETE), "response_model_exclude_none": True}
 
 
-@routes.post("/v2/{project_id}/cloudvolumes", **needs(Permission.VOLUME_CREATE))
-@routes.post("/v2.1/{project_id}/cloudvolumes", **needs(Permission.VOLUME_CREATE))
+@routes.post("/v2/{project_id}/cloudvolumes", **CREATING)
+@routes.post("/v2.1/{project_id}/cloudvolumes", **CREATING)
 def create_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) -> JobAnswer:
     """Make an encrypted volume; without encryption fields under the project's default key."""
-    job = services.volumes.create(call, _wanted(body.volume))
-    return JobAnswer(job_id=job.id)
+    wanted = _wanted(body.volume)
+    warning = None if wanted.thick else _overcommitted(services, wanted.name, wanted.size_gib)
+    job = services.volumes.create(call, wanted)
+    return JobAnswer(job_id=job.id, warning=warning)
 
 
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))
@@ -211,19 +219,19 @@ def update_volume(
     return show_view(call, services, volume_id)
 
 
-@routes.post("/v2/{project_id}/cloudvolumes/{volume_id}/action", **needs(Permission.VOLUME_EXTEND))
-@routes.post(
-    "/v2.1/{project_id}/cloudvolumes/{volume_id}/action", **needs(Permission.VOLUME_EXTEND)
-)
+@routes.post("/v2/{project_id}/cloudvolumes/{volume_id}/action", **EXTENDING)
+@routes.post("/v2.1/{project_id}/cloudvolumes/{volume_id}/action", **EXTENDING)
 def extend_volume(
     volume_id: VolumeId, body: ExtendVolumeBody, call: Caller, services: UsesServices
 ) -> JobAnswer:
     """Make a volume larger. It must be available: the clients of an attached one see one size."""
-    job = services.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
-    return JobAnswer(job_id=job.id)
+    volume, size_gib = services.volumes.show(call.project_id, volume_id), body.os_extend.new_size
+    job = services.volumes.extend(call.project_id, volume_id, size_gib)
+    warning = _overcommitted(services, volume.name, size_gib) if volume.thin else None
+    return JobAnswer(job_id=job.id, warning=warning)
 
 
-@routes.delete("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_DELETE))
+@routes.delete("/v2/{project_id}/cloudvolumes/{volume_id}", **DELETING)
 def delete_volume(volume_id: VolumeId, call: Caller, services: UsesServices) -> JobAnswer:
     """Destroy a volume and the wrapped key with it."""
     return JobAnswer(job_id=services.volumes.delete(call.project_id, volume_id).id)
@@ -282,7 +290,10 @@ def _wanted(volume: WantedVolume) -> NewVolume:
 
 
 def show_view(call: Call, services: Services, volume_id: str) -> VolumeView:
-    """One volume as published; its metadata says who attached it and how, and what that is like."""
+    """One volume as published; its metadata says who attached it and how, and what that is like.
+
+    And what its pool is like, where that is not as it should be.
+    """
     volume = services.volumes.show(call.project_id, volume_id)
     attachments = services.attachments.list_all(call.project_id, volume.id)
     shown = view(volume, attachments)
@@ -296,7 +307,21 @@ def show_view(call: Call, services: Services, volume_id: str) -> VolumeView:
             CLIENTS: "; ".join(str(client) for client in clients) or None,
         }
         shown.metadata |= {name: str(state) for name, state in looked.items() if state is not None}
+    pool = services.watch.pool()
+    if pool is not None and pool.level != Level.OK:
+        shown.metadata |= {POOL: str(pool.level), POOL_DIRECTORY: str(pool.directory)}
     return shown
+
+
+def _overcommitted(services: Services, name: str, size_gib: int) -> str | None:
+    """What to say of a thin volume that can't become full in the pool as it is now."""
+    pool = services.watch.pool()
+    if pool is None or not pool.space.total or size_gib * GIB <= pool.space.free:
+        return None
+    return (
+        f"volume {name} is thin and has {size_gib} GiB, its pool has {in_words(pool.space.free)} "
+        "free: when that is used up, its writes fail"
+    )
 
 
 def view(volume: Volume, attachments: list[Attachment]) -> VolumeView:

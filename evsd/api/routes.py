@@ -35,8 +35,10 @@ from evsd.iam.principals import Principal
 from evsd.iam.service import IdentityService
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
+from evsd.pools.watch import SpaceWatch
 from evsd.store.database import Database
 from evsd.volumes.headers import VolumeHeaders
+from evsd.volumes.quotas import QuotaService
 from evsd.volumes.recovery import VolumeRecovery
 from evsd.volumes.service import VolumeService
 
@@ -56,6 +58,8 @@ class Services:
     recovery: VolumeRecovery
     headers: VolumeHeaders
     attachments: AttachmentService
+    quotas: QuotaService
+    watch: SpaceWatch
     region: str
     database: Database
 

@@ -45,6 +45,7 @@ from evsd.errors import (
     VolumeInUse,
     VolumeKeyNotEnabled,
     VolumeNotAttachable,
+    storage_error,
 )
 from evsd.kms.call import Call
 from evsd.kms.client import KeyProcess
@@ -53,6 +54,7 @@ from evsd.kms.crypto import ticket_digest
 from evsd.pools.file import FilePool
 from evsd.processes import Process
 from evsd.resource import Resource
+from evsd.space import refusal
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Attachment, Project, Volume
 from evsd.store.transitions import advance
@@ -224,6 +226,10 @@ class AttachmentService(Resource):
         except ServerFailed as error:
             log.error("server did not start", attachment=attachment_id, reason=str(error))
             self._undo(attachment_id)
+            full = refusal(self._directory)
+            if full is not None:
+                what = f"the server of volume {volume.name} did not start: the state directory"
+                raise storage_error(what, self._directory.parent, full) from error
             raise AttachFailed(name=volume.name, reason=error) from error
         except Exception:
             self._undo(attachment_id)

@@ -19,6 +19,7 @@ from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
 from evsd.cli.problems import warn
+from evsd.cli.volumes import pool_trouble
 
 
 @click.command()
@@ -50,6 +51,8 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
             f"run it as root, or without a device: evsctl attach {name} --transport uri gives an "
             "NBD URI, for qemu and others",
         )
+    if (trouble := pool_trouble(volume)) and not read_only:
+        warn(trouble, "a filesystem that replays its journal now loses files")
     host = _this_host(transport, "")
     with _undone_on_failure(api, volume, host):
         answer = _attach(api, volume, host, read_only=read_only)
@@ -130,8 +133,9 @@ def detach(session: Session, name: str, force: bool) -> None:
         )
     if not force:
         _refuse_beside_device(api, volume, attachment["attachment_id"])
+    _require_writable(api, attachment)
     with noted(f"if `evsctl show {volume['name']}` still has it attached, detach it again"):
-        lost = _disconnect(attachment["attachment_id"], force=force)
+        lost = _disconnect_from(volume, attachment["attachment_id"], force=force)
         answer = api.end_attachment(attachment["attachment_id"], force=force)
     session.show(answer, lambda: f"volume {volume['name']} is detached")
     for client in answer["disconnected"]:
@@ -218,6 +222,33 @@ def _disconnect(attachment_id: str, *, force: bool) -> str | None:
         return connector.disconnect(identifier, force=force)
     except connector.ConnectorError as error:
         raise _refused(error) from error
+
+
+def _require_writable(api: Api, attachment: Object) -> None:
+    """Have evsd note the device once more: where it can't write, the device must stay.
+
+    Else it would be gone while the volume is still attached.
+    """
+    if not attachment["device"]:
+        return
+    known = api.attachment("GET", attachment["attachment_id"])["attachment"]
+    if known["status"] == "attached":
+        update = {"attachment": {"connector": known["connector"]}}
+        api.attachment("PUT", attachment["attachment_id"], update)
+
+
+def _disconnect_from(volume: Object, attachment_id: str, *, force: bool) -> str | None:
+    """`_disconnect`; where the pool is what keeps a device from being flushed, that is said."""
+    trouble = pool_trouble(volume)
+    if trouble and force:
+        warn(trouble)
+    try:
+        return _disconnect(attachment_id, force=force)
+    except Refused as error:
+        if trouble:
+            remedy = f"{trouble}; then detach again"
+            raise Refused(error.code, error.problem.message, remedy) from error
+        raise
 
 
 def _refused(error: connector.ConnectorError) -> Refused:

@@ -20,6 +20,8 @@ from evsd.cli import (
     hsm,
     interrupts,
     keys,
+    space,
+    status,
     transfer,
     users,
     version,
@@ -74,6 +76,7 @@ GROUPS = (
     domains.role,
     domains.project,
     domains.domain,
+    space.quota,
 )
 
 for command in (
@@ -81,6 +84,8 @@ for command in (
     *volumes.COMMANDS,
     *attachments.COMMANDS,
     *transfer.COMMANDS,
+    *space.COMMANDS,
+    status.status,
     *GROUPS,
 ):
     main.add_command(command)

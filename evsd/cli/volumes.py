@@ -30,9 +30,14 @@ PROVISIONING = "evsd:provisioning"
 SERVER, DEVICE = "evsd:server", "evsd:device"
 ACCESS_MODE, ATTACHED_BY, CLIENTS = "evsd:access_mode", "evsd:attached_by", "evsd:clients"
 ACCESS_MODES = {"rw": "read-write", "ro": "read-only"}
+POOL, POOL_DIRECTORY = "evsd:pool", "evsd:pool_directory"
 GIB_OF = {"M": Fraction(1, 1024), "G": Fraction(1), "T": Fraction(1024), "P": Fraction(1024**2)}
-# By the state of the server or the device; what is as it should be is not here.
+# By the state of the pool, the server or the device; what is as it should be is not here.
 WHAT_NEXT = {
+    "low": "the pool {pool} is low on space: free some before it is full, writes fail then",
+    "full": "the pool {pool} is full, writes fail: free space first, before any detach --force, "
+    "attach or filesystem check",
+    "read-only": "the pool {pool} is read-only, writes fail: mount it for writing first",
     "restarting": "its server is being started again; if that lasts, evsd's log says why",
     "ending": "its server is ended as soon as that can be done: look at the host and the pool",
     "unwatched": "nobody connects the device again when its server ends: "
@@ -122,6 +127,7 @@ def create_volume(
         with progress_bar(f"creating {name}") as progress:
             with answered():
                 started = api.request("POST", "/v2.1/{project}/cloudvolumes", {"volume": wanted})
+            _pass_on_warning(started)
             job = api.job(started["job_id"], progress)
     except KeyboardInterrupt as interrupt:
         if started is not None:
@@ -140,6 +146,20 @@ def _unmade(api: Api, name: str, started: Object) -> str:
     except Refused as error:
         return f"volume {name} may be left, see evsctl list: {error.problem.message}"
     return f"volume {name} was not made"
+
+
+def _pass_on_warning(started: Object) -> None:
+    """What evsd has to say of a job that it has begun all the same."""
+    if "warning" in started:
+        warn(started["warning"])
+
+
+def pool_trouble(volume: Object) -> str:
+    """What keeps a volume's pool from taking what is written, and what to do first; or nothing."""
+    state = volume["metadata"].get(POOL)
+    if state not in ("full", "read-only"):
+        return ""
+    return WHAT_NEXT[state].format(pool=volume["metadata"][POOL_DIRECTORY])
 
 
 @click.command("list")
@@ -177,6 +197,7 @@ def extend(session: Session, name: str, size: int) -> None:
     volume = api.volume(name)["volume"]
     path = f"/v2.1/{{project}}/cloudvolumes/{volume['id']}/action"
     started = api.request("POST", path, {"os-extend": {"new_size": size}})
+    _pass_on_warning(started)
     outcome = f"evsd goes on extending it: evsctl show {volume['name']}"
     with noted(outcome), progress_bar(f"extending {volume['name']}") as progress:
         api.job(started["job_id"], progress)
@@ -287,8 +308,9 @@ def _row(volume: dict[str, Any], keys: KeyWords) -> dict[str, str]:
 def _card(session: Session, volume: dict[str, Any]) -> str:
     row, metadata = _row(volume, KeyWords(session)), volume["metadata"]
     attachments = volume["attachments"]
-    states = [metadata[name] for name in (SERVER, DEVICE) if name in metadata]
-    todo = [WHAT_NEXT[state].format(**row) for state in states if state in WHAT_NEXT]
+    states = [metadata[name] for name in (POOL, SERVER, DEVICE) if name in metadata]
+    facts = {**row, "pool": metadata.get(POOL_DIRECTORY, "")}
+    todo = [WHAT_NEXT[state].format(**facts) for state in states if state in WHAT_NEXT]
     uris = [session.api.uri(a["attachment_id"]) for a in attachments]
     return card(
         {
@@ -298,6 +320,7 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             "size": row["size"],
             "provisioning": metadata[PROVISIONING],
             "key": f"{row['key']} ({metadata['__system__cmkid']})",
+            **({"pool": metadata[POOL]} if POOL in metadata else {}),
             "server": metadata.get(SERVER, "-"),
             "device": row["device"] + (f" ({metadata[DEVICE]})" if DEVICE in metadata else ""),
             "uri": ", ".join(filter(None, uris)) or "-",

@@ -43,9 +43,11 @@ from evsd.kms.call import Call
 from evsd.kms.client import Ask, KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
 from evsd.pools.file import FilePool
+from evsd.pools.watch import POOL, STATE, SpaceWatch
 from evsd.processes import harden
 from evsd.store.database import Database
 from evsd.volumes.headers import VolumeHeaders
+from evsd.volumes.quotas import QuotaService
 from evsd.volumes.recovery import VolumeRecovery
 from evsd.volumes.service import VolumeService
 
@@ -73,7 +75,7 @@ log = structlog.get_logger()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], "
+    help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], [space], "
     "[unix_users], [tls].",
 )
 @click.option(
@@ -137,10 +139,11 @@ def _run(
     if hsm is not None:
         refuse_unreadable(hsm)
     with contextlib.ExitStack() as stack:
-        listeners.append(stack.enter_context(listen_unix(state.http_socket)))
         url = f"sqlite:///{state.database}"
         database = stack.enter_context(contextlib.closing(Database(url)))
+        # Before anything else is made: on a full filesystem it has room for all that is.
         database.migrate()
+        listeners.append(stack.enter_context(listen_unix(state.http_socket)))
         _look_at_age(database, accepts=accepts)
         identity = IdentityService(database, settings.region, owners, settings.mapped_users)
         identity.prepare()
@@ -163,6 +166,10 @@ def _run(
         stack.enter_context(volumes)
         volumes.recover()
         recovery = VolumeRecovery(database, keys, files)
+        watch = SpaceWatch(
+            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
+        )
+        stack.enter_context(watch).start()
         services = Services(
             keys,
             identity,
@@ -170,6 +177,8 @@ def _run(
             recovery,
             VolumeHeaders(database, keys, files),
             attachments,
+            QuotaService(database),
+            watch,
             identity.region,
             database,
         )
@@ -180,6 +189,13 @@ def _run(
         with _signals_are_uvicorns():
             Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
     log.info("evsd stopped")
+
+
+def _filesystems(state: StateDirectory, pool: Path) -> dict[str, Path]:
+    """The directories to watch, one on each filesystem."""
+    if pool.stat().st_dev == state.path.stat().st_dev:
+        return {POOL: pool}
+    return {POOL: pool, STATE: state.path}
 
 
 def _follow_settings(identity: IdentityService, ask: Ask) -> None:

@@ -22,6 +22,9 @@
     alice = "ordinary user"            # a role in the domain `default`
     bob = { user = "bob", domain = "acme" }
 
+    [space]                            # on the filesystems of pool and state directory
+    low_percent = 10                   # with less free than this part the alarm is raised
+
     [tls]                              # for --http; read before root is given up
     certificate = "/etc/evsd/tls.crt"  # with the chain below it
     key = "/etc/evsd/tls.key"
@@ -124,6 +127,14 @@ class AuditSettings(BaseModel):
     segment_bytes: Annotated[int, Field(ge=4096)] = SEGMENT_BYTES
 
 
+class SpaceSettings(BaseModel):
+    """The table ``[space]``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    low_percent: Annotated[float, Field(ge=0, le=100)] = 10
+
+
 def _existing(group: str) -> str:
     try:
         grp.getgrnam(group)
@@ -200,6 +211,7 @@ class FileSettings(BaseModel):
     hsm: HsmSettings | None = None
     audit: AuditSettings = AuditSettings()
     attach: AttachSettings = AttachSettings()
+    space: SpaceSettings = SpaceSettings()
     unix_users: dict[str, Mapped] = {}
     tls: TlsSettings | None = None
 

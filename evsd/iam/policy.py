@@ -77,6 +77,10 @@ class Permission(StrEnum):
     VOLUME_DETACH = "evs:volumes:detach"
     ATTACHMENT_SHOW = "evs:attachments:get"
     JOB_SHOW = "evs:jobs:get"
+    VOLUME_QUOTA_SHOW = "evs:quotas:get"
+    VOLUME_QUOTA_UPDATE = "evs:quotas:update"
+    POOL_SHOW = "evs:pools:get"
+    STATUS_SHOW = "evs:status:get"
     DOMAIN_CREATE = "iam:domains:create"
     DOMAIN_LIST = "iam:domains:list"
     OWN_DOMAIN_LIST = "iam:domains:listOwn"
@@ -214,6 +218,11 @@ POLICY: dict[Permission, frozenset[Role] | frozenset[Role | None]] = {
     Permission.VOLUME_DETACH: VOLUME_USERS,
     Permission.ATTACHMENT_SHOW: READERS,
     Permission.JOB_SHOW: READERS,
+    Permission.VOLUME_QUOTA_SHOW: READERS,
+    # How much of the host's disks tenants get is the operator's business, and so are the disks.
+    Permission.VOLUME_QUOTA_UPDATE: OPERATOR,
+    Permission.POOL_SHOW: OPERATOR,
+    Permission.STATUS_SHOW: EVERY_CALLER,
     Permission.DOMAIN_CREATE: OPERATOR,
     Permission.DOMAIN_LIST: OPERATOR,
     Permission.OWN_DOMAIN_LIST: EVERY_CALLER,

@@ -53,7 +53,7 @@ def _save_or_put_back(used: Path, saved: Path) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Whole and on disk, or not at all."""
     new = path.with_suffix(".new")
-    with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from evsd.durable import sync
+from evsd.space import FULL_ERRORS
 from nbd_plugin import luks2
 
 WHOLE, UNFINISHED, GIVEN_UP = ".luks", ".unfinished", ".deleting"
@@ -132,7 +133,7 @@ class FilePool:
         if path.exists():
             # A server that no record knows of has its clients' data in this file.
             with _unserved(path, os.O_RDONLY):
-                path.rename(given_up)
+                _rename_or_unlink(path, given_up)
             sync(self.directory)
         if given_up.exists():
             _overwrite_header(given_up)
@@ -258,6 +259,17 @@ def _unserved(path: Path, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _rename_or_unlink(path: Path, given_up: Path) -> None:
+    """Rename it; where a full filesystem has no room for the longer name, remove it at once."""
+    try:
+        path.rename(given_up)
+    except OSError as error:
+        if error.errno not in FULL_ERRORS:
+            raise
+        log.warning("wrapped key not overwritten", file=path.name, reason=str(error))
+        path.unlink()
 
 
 def _overwrite_header(path: Path) -> None:

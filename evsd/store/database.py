@@ -26,7 +26,7 @@ from evsd.store.tables import History
 
 READ_ONLY = "evsd_read_only"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# What SQLite fails with where its files can't grow or be made; but for the first it has more causes.
+# What SQLite fails with where its files can't grow or be made. All but the first have more causes.
 STORAGE_ERRORS = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -51,8 +51,8 @@ class Database:
     """The one metadata store of a state directory.
 
     `transaction()` gives a session whose changes are committed at the end of the block and rolled
-    back if it raises; `reading()` one that takes no write lock and must not write. Both raise
-    `StorageFull`, or `StorageReadOnly`, where the filesystem takes no more: nothing is changed then.
+    back if it raises; `reading()` one that takes no write lock and must not write. Where the
+    filesystem takes no more, both raise `StorageFull` or `StorageReadOnly`: nothing is changed.
     """
 
     def __init__(self, url: str) -> None:

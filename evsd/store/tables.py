@@ -271,6 +271,17 @@ class Volume(Base):
     updated_at: Mapped[datetime]
 
 
+class Quota(Base):
+    """How much a project may have; without a row, or a number, there is no limit."""
+
+    __tablename__ = "quotas"
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    volumes: Mapped[int | None]
+    gigabytes: Mapped[int | None]
+
+
 class Attachment(Base):
     """One use of a volume: reserved for a host, or served by one nbdkit process.
 

@@ -49,7 +49,7 @@ from evsd.space import REFUSALS
 from evsd.store.database import Database, utcnow
 from evsd.store.tables import Job, Volume
 from evsd.store.transitions import advance
-from evsd.volumes import journal
+from evsd.volumes import journal, quotas
 from evsd.volumes.filler import Cancelled, Filler, Serve
 from evsd.volumes.listing import Filters, Found, Page, find_page
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
@@ -102,12 +102,15 @@ class VolumeService(Resource):
         """Make a volume and its data key; returns the job, which is running for a thick one.
 
         Raises `VolumeNameTaken`, `NotDelegated`, `VolumeKeyNotEnabled`, `VolumeEncryptionBad`,
-        `PoolFailed`; nothing is left of the volume then.
+        `PoolFailed`, and what a quota or a full pool refuses; nothing is left of the volume then.
         """
         volume_id = str(uuid.uuid4())
         self._require_free_name(call.project_id, wanted.name)
+        with self._database.reading() as session:  # before a data key is made for nothing
+            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
         key = self._new_key(call, wanted.cmk_id, volume_id)
         with self._database.transaction() as session:
+            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = _record(call, wanted, volume_id, key)
             job = journal.begin(session, journal.CREATE, volume)
             session.add(volume)
@@ -185,6 +188,7 @@ class VolumeService(Resource):
             status = volume.status
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.EXTEND):
                 raise VolumeNotExtendable(name=volume.name, status=status)
+            quotas.require(session, project_id, gigabytes=size_gib - volume.size_gib)
             job = journal.begin(session, journal.EXTEND, volume, size_gib=size_gib)
         return self._extend(job, volume, again=status == VolumeStatus.ERROR_EXTENDING)
 
