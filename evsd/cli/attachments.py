@@ -245,7 +245,7 @@ def _disconnect_from(volume: Object, attachment_id: str, *, force: bool) -> str 
     try:
         return _disconnect(attachment_id, force=force)
     except Refused as error:
-        if trouble:
+        if trouble and isinstance(error.__cause__, connector.DeviceNotFlushed):
             remedy = f"{trouble}; then detach again"
             raise Refused(error.code, error.problem.message, remedy) from error
         raise

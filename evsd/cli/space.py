@@ -61,8 +61,8 @@ def quota() -> None:
 @pass_session
 def show(session: Session, project: str | None) -> None:
     """Show what a project may have and has; without PROJECT, the one that is worked in."""
-    path = f"{_path(session.api, project)}?usage=True"
-    answer = session.api.request("GET", path)
+    path = _path(session.api, project)
+    answer = session.api.request("GET", path, query={"usage": "True"})
     session.show(answer, lambda: _quota_table(answer["quota_set"]))
 
 

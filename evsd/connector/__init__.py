@@ -7,7 +7,7 @@ path, and finds its devices again in the kernel's own tables.
 from __future__ import annotations
 
 from .device import Device, DeviceState, Transport, identifier_of
-from .errors import ConnectorError
+from .errors import ConnectorError, DeviceNotFlushed
 from .kernel import reconnect
 from .transport import RUN_DIR, best_transport, connect, disconnect, find, look
 
@@ -15,6 +15,7 @@ __all__ = [
     "RUN_DIR",
     "ConnectorError",
     "Device",
+    "DeviceNotFlushed",
     "DeviceState",
     "Transport",
     "best_transport",

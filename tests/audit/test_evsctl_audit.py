@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import pwd
 import shutil
@@ -20,7 +19,7 @@ from evsd.audit.chain import newest_first
 from evsd.audit.log import AuditLog
 from evsd.audit.reader import MOST_LOOKED_AT, Filter, select
 from tests.support.daemon import Evsd, running_evsd, temporary_state
-from tests.support.filesystem import mounted_tmpfs
+from tests.support.filesystem import fill, mounted_tmpfs
 
 USER = "nobody"
 
@@ -321,12 +320,3 @@ def test_of_uses_at_once_each_that_was_answered_has_its_record_and_no_other() ->
             assert evsd.object("audit", "verify")["findings"] == []
         finally:
             evsd.stop()
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
