@@ -68,9 +68,9 @@ class Space:
         return f"{in_words(self.free)} of {in_words(self.total)} free"
 
 
-def look(path: Path) -> Space:
-    """The space of the filesystem that holds `path`; raises OSError."""
-    status = os.statvfs(path)
+def look(file: Path | int) -> Space:
+    """The space of the filesystem that holds a path, or an open file; raises OSError."""
+    status = os.statvfs(file)
     return Space(
         total=status.f_blocks * status.f_frsize,
         free=status.f_bavail * status.f_frsize,

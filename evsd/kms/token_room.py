@@ -33,17 +33,17 @@ def require_room(tokens: Path) -> None:
 def prepare_login(tokens: Path) -> None:
     """See to it that a login can do no harm; raises `KmsUnavailable` where that can't be had."""
     require_room(tokens)
-    for token in tokens.iterdir():
-        try:
+    try:
+        for token in tokens.iterdir():
             _save_or_put_back(token / OBJECT, token / SAVED)
-        except OSError as error:
-            raise KmsUnavailable(reason=f"{token / OBJECT} can't be kept safe: {error}") from error
+    except OSError as error:
+        raise KmsUnavailable(reason=f"the token's files can't be kept safe: {error}") from error
 
 
 def _save_or_put_back(used: Path, saved: Path) -> None:
     now = used.read_bytes() if used.exists() else b""
     kept = saved.read_bytes() if saved.exists() else b""
-    if len(now) < len(kept):
+    if kept and not now:
         log.error("the token was damaged, as by a full filesystem: it is put back", file=str(used))
         _write(used, kept)
     elif now != kept:

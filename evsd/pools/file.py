@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from evsd.durable import sync
-from evsd.space import FULL_ERRORS
+from evsd.space import FULL_ERRORS, look
 from nbd_plugin import luks2
 
 WHOLE, UNFINISHED, GIVEN_UP = ".luks", ".unfinished", ".deleting"
@@ -242,6 +242,9 @@ def _lengthen(fd: int, header: luks2.Header) -> None:
     if header.thin:
         os.ftruncate(fd, length)
     else:
+        # Asked first: to allocate all there is would fail the writes of others before it fails.
+        if length - os.fstat(fd).st_blocks * 512 > look(fd).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(fd, 0, length)
 
 

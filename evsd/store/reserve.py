@@ -14,6 +14,7 @@ sockets, has the room of `evsd.spare`, which is given up where it is needed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -48,7 +49,8 @@ class Reserve(Resource):
         for name, second in self._seconds.items():
             if second.exists() and not name.exists():
                 _blank(second, _LOG_HEADER_LENGTH)
-                name.hardlink_to(second)
+                with contextlib.suppress(OSError):  # SQLite makes its own
+                    name.hardlink_to(second)
         self._fds = [os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
         if self._index.exists():
             self._fds.append(_use(self._index))
@@ -65,7 +67,8 @@ class Reserve(Resource):
         for name, second in self._seconds.items():
             if name.exists() and not (second.exists() and second.samefile(name)):
                 second.unlink(missing_ok=True)
-                second.hardlink_to(name)
+                with contextlib.suppress(OSError):  # not every filesystem has second names
+                    second.hardlink_to(name)
         held &= self._take_for(self._log, LOG_BYTES)
         return self._take_for(self._spare, SPARE_BYTES) and held
 
@@ -94,13 +97,11 @@ def _use(index: Path) -> int:
     file, not of the process: SQLite's own in this process are others.
     """
     fd = os.open(index, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with contextlib.suppress(OSError):  # somebody else uses it
         _lock(fd, fcntl.F_WRLCK)
-    except OSError:  # somebody else uses it
-        pass
-    else:
         os.pwrite(fd, bytes(_INDEX_LENGTH), 0)
-    _lock(fd, fcntl.F_RDLCK)
+    with contextlib.suppress(OSError):  # without it SQLite truncates the index
+        _lock(fd, fcntl.F_RDLCK)
     return fd
 
 
