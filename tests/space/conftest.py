@@ -30,15 +30,21 @@ def evsd_on(kind: str) -> Iterator[Evsd]:
             evsd.start()
             try:
                 evsd.prepare()
-                for name in ("data", "device", "other"):
-                    evsd.ok("create", name, "--size", "1G", "--key", "test-key")
+                _create(evsd, "data", "device", "other")
                 yield evsd
             finally:
-                ballast(evsd).unlink(missing_ok=True)
-                for name in ("data", "device"):
-                    evsd.ctl("detach", name, "--force")
                 evsd.clear_up()
                 state.with_suffix(".log").unlink()
+
+
+def _create(evsd: Evsd, *names: str) -> None:
+    [key] = evsd.object("key", "list")["keys"]
+    metadata = {"__system__encrypted": "1", "__system__cmkid": key}
+    with evsd.http() as http:
+        path = f"/v2.1/{evsd.project_id()}/cloudvolumes"
+        for name in names:
+            wanted = {"name": name, "size": 1, "metadata": metadata}
+            assert http.post(path, json={"volume": wanted}).status_code == 200
 
 
 def ballast(evsd: Evsd) -> Path:

@@ -40,9 +40,13 @@ def is_refused(evsd: Evsd, *words: str) -> None:
 def test_what_frees_space_and_what_takes_rights_away_goes_on(kind: str) -> None:
     with evsd_on(kind) as evsd:
         evsd.ok("attach", "device", "--transport", "fuse")
-        with filled(evsd):
-            pass
-        goes_on(evsd)
+        try:
+            with filled(evsd):
+                pass
+            goes_on(evsd)
+        except BaseException:
+            evsd.ctl("detach", "device", "--force")
+            raise
 
 
 def goes_on(evsd: Evsd) -> None:
