@@ -37,7 +37,7 @@ from evsd.audit.chain import (
 from evsd.durable import sync
 from evsd.errors import KmsStorage, KmsUnavailable, storage_error
 from evsd.resource import Resource
-from evsd.space import MIB, REFUSALS, reserve
+from evsd.space import MIB, REFUSALS, refusal, reserve
 
 SEGMENT_BYTES = 64 * MIB
 # Allocated behind the last record, for those that must always have room: of changes, which take
@@ -252,9 +252,11 @@ class AuditLog(Resource):
 
     def _unwritable(self, error: OSError) -> KmsUnavailable:
         reason = f"the audit log can't be written: {error}"
-        if error.errno not in REFUSALS:
+        # ext4 that has become read-only says EIO of a file with room of its own.
+        cause = error if error.errno in REFUSALS else refusal(self.path.parent)
+        if cause is None:
             return KmsUnavailable(reason=reason)
-        named = storage_error("the state directory", self.path.parent, error)
+        named = storage_error("the state directory", self.path.parent, cause)
         return KmsStorage(reason=f"{reason}: {named.message}")
 
     def _make_room(self, content: bytes) -> None:
