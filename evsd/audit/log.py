@@ -55,6 +55,7 @@ class Batch:
     lines: list[bytes] = field(default_factory=list)
     head: Head = START  # of the chain with them
     on_disk: bool | None = None  # False once they are lost: what they are about must not happen
+    trouble: KmsUnavailable | None = None  # why they are lost
 
 
 class _NoRoom(Exception):
@@ -181,10 +182,11 @@ class AuditLog(Resource):
             yield
         except OSError as error:
             self._cut()
+            trouble = self._unwritable(error)
             for lost in (batch, self._batch):
-                lost.on_disk = False
+                lost.on_disk, lost.trouble = False, trouble
             self._batch, self._head = Batch(), self._synced_head
-            raise self._unwritable(error) from error
+            raise trouble from error
         if done:
             self._size += sum(map(len, batch.lines))
             batch.on_disk, self._synced_head = True, batch.head

@@ -81,7 +81,7 @@ class Requests:
             if batch.on_disk is None:
                 self._waiting.append((batch, writer, answer))
             else:
-                writer.write(_spell(answer if batch.on_disk else _withheld(answer)))
+                writer.write(_spell(answer if batch.on_disk else _withheld(answer, batch)))
 
     def _carry_out(self, request: dict[str, Any]) -> Answer:
         call, before = Call(**request["call"]), self._audit.head
@@ -124,8 +124,8 @@ async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
             yield lines
 
 
-def _withheld(answer: Answer) -> Answer:
-    error = KmsUnavailable(reason="the audit log can't be written")
+def _withheld(answer: Answer, lost: Batch) -> Answer:
+    error = lost.trouble or KmsUnavailable(reason="the audit log can't be written")
     return {"id": answer["id"], "error": error.as_wire()}
 
 
