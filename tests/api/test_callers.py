@@ -108,7 +108,8 @@ def test_after_the_delegation_every_user_of_the_project_can_use_encryption(serve
     server.ok("delegation", "create")
     made = ctl_as(USER, server, "create", "mine", "--size", "1G")
     assert made.status == 0, made
-    assert server.object("show", "mine")["volume"]["user_id"] == USER
+    user = server.object("user", "show", USER)["user"]
+    assert server.object("show", "mine")["volume"]["user_id"] == user["id"]
 
 
 @contextmanager
