@@ -36,7 +36,7 @@ def interrupt(evsd: Evsd, number: signal.Signals, request: bytes, *words: str) -
 
 
 @contextmanager
-def relay(target: Path, request: bytes, happens: Callable[[], None]) -> Iterator[Path]:
+def relay(target: Path, request: bytes, happens: Callable[[], object]) -> Iterator[Path]:
     """A socket that leads to `target`; `happens` is called before the first `request` passes."""
     path = target.with_suffix(".relay")
     waiting = [happens]

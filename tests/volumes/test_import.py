@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.support.daemon import Evsd, running_evsd, until
-from tests.support.faulty import fuse_file, scripted, waiting_while
-from tests.support.relay import interrupted
+from tests.support.faulty import fuse_file
+from tests.support.relay import interrupted, relay
 from tests.support.transfer import MIB, attached, identical, image, run, small_pool
 
 PASSPHRASE = "open sesame"  # noqa: S105
@@ -314,19 +314,6 @@ def test_a_pool_that_is_full_leaves_nothing_of_an_import(tmp_path: Path) -> None
         assert list(pool.iterdir()) == []
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """An image of which a part in the middle can't be read while the other file exists."""
-    image, hold = tmp_path / "image", tmp_path / "hold"
-    image.write_bytes(os.urandom(16 * MIB))
-    hold.touch()
-    middle = f"[ $4 -ge {8 * MIB} ] && [ $4 -lt {12 * MIB} ]"
-    waits = waiting_while(f"{middle} && [ -e {hold} ]")
-    with scripted(image, tmp_path / "slow", pread=waits) as slow:
-        yield slow, hold
-        hold.unlink(missing_ok=True)
-
-
 UNUSABLE: dict[str, tuple[str, ...]] = {
     "disabled": ("key", "disable", "test-key", "--yes"),
     "scheduled for deletion": ("key", "schedule-deletion", "test-key", "--days", "7", "--yes"),
@@ -343,23 +330,27 @@ AGAIN: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
-def test_an_import_whose_key_can_not_be_used_any_more_says_so(
-    shared_evsd: Evsd, held: tuple[Path, Path], state: str
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_a_copy_whose_key_can_not_be_used_any_more_says_so(
+    shared_evsd: Evsd, raw: Path, tmp_path: Path, command: str, state: str
 ) -> None:
-    slow, hold = held
-    before = allocated(shared_evsd)
-    with shared_evsd.spawn_ctl("import", str(slow), "data", "--key", "test-key") as evsctl:
-        try:
-            until(lambda: allocated(shared_evsd) > before + 2 * MIB)
-            shared_evsd.ok(*UNUSABLE[state])
-        finally:
-            hold.unlink()
+    """The key is lost when the volume has been attached, before the first byte is copied."""
+    words = ["import", str(raw), "data", "--key", "test-key"]
+    if command == "export":
+        shared_evsd.ok("create", "whole", "--size", "1G", "--key", "test-key")
+        words = ["export", "whole", str(tmp_path / "out")]
+    attached_now = f"GET /v3/{shared_evsd.project_id()}/attachments/".encode()
+    with relay(
+        shared_evsd.socket, attached_now, lambda: shared_evsd.ok(*UNUSABLE[state])
+    ) as socket:
+        evsctl = shared_evsd.spawn_ctl(*words, socket=socket)
         _, said = evsctl.communicate(timeout=120)
-    try:
-        assert (evsctl.returncode, state in said) == (1, True), said
-        assert "test-key" in said or state == "may not use keys", said
-        assert "evsctl " in said, said
-        assert no_volume(shared_evsd, "data")
-    finally:
-        for words in AGAIN[state]:
-            shared_evsd.ok(*words)
+    for again in AGAIN[state]:
+        shared_evsd.ok(*again)
+    assert (evsctl.returncode, state in said) == (1, True), said
+    assert "test-key" in said or state == "may not use keys", said
+    assert "evsctl " in said, said
+    assert no_volume(shared_evsd, "data")
+    assert list(tmp_path.iterdir()) == []
+    if command == "export":
+        shared_evsd.ok("delete", "whole", "--yes")
