@@ -246,7 +246,9 @@ def _disconnect_from(volume: Object, attachment_id: str, *, force: bool) -> str 
         return _disconnect(attachment_id, force=force)
     except Refused as error:
         if trouble and isinstance(error.__cause__, connector.DeviceNotFlushed):
-            remedy = f"{trouble}; then detach again"
+            forced = isinstance(error.__cause__, connector.WritesFailed)
+            then = "with --force, attach again and check the filesystem" if forced else "again"
+            remedy = f"{trouble}; then detach {then}"
             raise Refused(error.code, error.problem.message, remedy) from error
         raise
 

@@ -7,7 +7,7 @@ path, and finds its devices again in the kernel's own tables.
 from __future__ import annotations
 
 from .device import Device, DeviceState, Transport, identifier_of
-from .errors import ConnectorError, DeviceNotFlushed
+from .errors import ConnectorError, DeviceNotFlushed, WritesFailed
 from .kernel import reconnect
 from .transport import RUN_DIR, best_transport, connect, disconnect, find, look
 
@@ -18,6 +18,7 @@ __all__ = [
     "DeviceNotFlushed",
     "DeviceState",
     "Transport",
+    "WritesFailed",
     "best_transport",
     "connect",
     "disconnect",

@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import command, process, wait
-from .errors import DeviceBusy, DeviceNotFlushed
+from .errors import DeviceBusy, DeviceNotFlushed, WritesFailed
 
 # With a dead link a flush waits for as long as the kernel waits for a new one (minutes). A slow
 # one is not dead: it may take any time as long as requests are completed.
 _STALLED_SECONDS = 15.0
+
+_REFUSED_REMEDY = (
+    "what it refused is lost: see to its cause, detach with --force, attach again and check the "
+    "filesystem"
+)
 
 # udev looks into every device that was just written and closed, for a moment.
 _GLANCE_SECONDS = 1.0
@@ -40,21 +45,21 @@ def idle(device: Path, *, except_pid: int | None = None) -> Iterator[int]:
 def flush(device: Path, *, force: bool, remedy: str) -> str | None:
     """Write back what the page cache holds and have the server make it durable.
 
-    Raises DeviceNotFlushed, with this remedy, where that fails: as long as a kernel device stays,
-    what was not written yet is written when the server is back. With `force` returns why it
-    failed; None where all is durable.
+    Raises DeviceNotFlushed, with this remedy, where that does not end: as long as a kernel device
+    stays, what was not written yet is written when the server is back; WritesFailed where the
+    device has refused what was written. With `force` returns why it failed; None where all is
+    durable.
     """
-    reason = _flush(device)
-    if reason is None:
-        return None
-    failure = f"{device} could not be flushed: {reason}"
-    if force:
-        return failure
-    raise DeviceNotFlushed(failure, remedy)
+    try:
+        _flush(device, remedy)
+    except DeviceNotFlushed as error:
+        if not force:
+            raise
+        return error.message
+    return None
 
 
-def _flush(device: Path) -> str | None:
-    """Why it failed, if it did."""
+def _flush(device: Path, remedy: str) -> None:
     # A process of its own: with a dead link it can't even be killed, and ours must be able to end.
     sync = subprocess.Popen(  # noqa: S603 - argv is ours, no shell
         _sync_command(device),
@@ -69,9 +74,12 @@ def _flush(device: Path) -> str | None:
     while completed != (completed := _completed(device)):
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, said = sync.communicate(timeout=_STALLED_SECONDS)
-            return said.strip().rpartition(": ")[2] if sync.returncode else None
+            if sync.returncode:
+                reason = said.strip().rpartition(": ")[2]
+                raise WritesFailed(f"{device} could not be flushed: {reason}", _REFUSED_REMEDY)
+            return
     sync.kill()  # it ends when the link is back, or taken away
-    return "the server does not answer"
+    raise DeviceNotFlushed(f"{device} could not be flushed: the server does not answer", remedy)
 
 
 def _sync_command(device: Path) -> tuple[str, str]:

@@ -64,5 +64,12 @@ class DeviceNotFlushed(ConnectorError):
     """What was written last is not with the server yet; taking the device away would lose it."""
 
 
+class WritesFailed(DeviceNotFlushed):
+    """The device has refused some of what was written, which the kernel then gives up.
+
+    It tells of that once: later flushes succeed, without what was refused.
+    """
+
+
 class DeviceFailed(ConnectorError):
     """The kernel or nbdfuse would not make, revive or remove the device."""

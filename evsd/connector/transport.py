@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import fuse, kernel, watch
 from .device import Device, DeviceState, Transport
-from .errors import DeviceExists, NotPermitted
+from .errors import DeviceExists, NotPermitted, WritesFailed
 
 RUN_DIR = Path("/run/evsd-connector")
 """Where the fuse transport mounts."""
@@ -49,6 +49,7 @@ def connect(
             raise DeviceExists(
                 f"{identifier} is connected already, as {present.path}", "disconnect it first"
             )
+        _failed_writes(identifier, run_dir).unlink(missing_ok=True)  # of a device that is no more
         if transport == "kernel":
             return _connect_kernel(socket_path, identifier, read_only=read_only)
         # What a killed connect left half-made: nobody has written to it.
@@ -79,13 +80,33 @@ def disconnect(identifier: str, *, force: bool = False, run_dir: Path = RUN_DIR)
     Nothing happens for an identifier that has no device. Raises DeviceBusy while the device is
     mounted, swapped on, held by another device or open; DeviceNotFlushed where that fails, with
     the device as it was, unless `force` is given: then what was not flushed is lost, and this
-    returns why. DeviceFailed when it would not go.
+    returns why. Where the device has once refused a write, that is so until it is forced away.
+    DeviceFailed when it would not go.
     """
     _check(identifier)
     with _exclusive(run_dir):
-        lost = kernel.disconnect(identifier, force=force, watcher=watch.find(identifier))
-        watch.stop(identifier)
-        return fuse.disconnect(identifier, force=force, run_dir=run_dir) or lost
+        failed = _failed_writes(identifier, run_dir)
+        if failed.exists() and not force and find(identifier, run_dir=run_dir) is not None:
+            raise WritesFailed(*failed.read_text().splitlines())
+        try:
+            lost = _take_away(identifier, force=force, run_dir=run_dir)
+        except WritesFailed as error:
+            failed.write_text(f"{error.message}\n{error.remedy}\n")
+            raise
+        earlier = failed.read_text().splitlines()[0] if failed.exists() else None
+        failed.unlink(missing_ok=True)
+        return lost or earlier
+
+
+def _take_away(identifier: str, *, force: bool, run_dir: Path) -> str | None:
+    lost = kernel.disconnect(identifier, force=force, watcher=watch.find(identifier))
+    watch.stop(identifier)
+    return fuse.disconnect(identifier, force=force, run_dir=run_dir) or lost
+
+
+def _failed_writes(identifier: str, run_dir: Path) -> Path:
+    """Where it is remembered that a device has refused a write, and what was said of it."""
+    return run_dir / f"{identifier}.failed"
 
 
 def _connect_kernel(socket_path: Path, identifier: str, *, read_only: bool) -> Device:

@@ -20,6 +20,7 @@ from evsd.connector.errors import (
     ServedReadOnly,
     ServerRefused,
     ServerUnreachable,
+    WritesFailed,
 )
 from tests.support.daemon import hear_interrupts
 from tests.support.traces import traces
@@ -237,6 +238,31 @@ def test_dead_server_can_be_detached_by_force_only(
         disconnect(IDENTIFIER, run_dir=run_dir)
     assert find(IDENTIFIER, run_dir=run_dir) == device
     assert disconnect(IDENTIFIER, force=True, run_dir=run_dir)
+    assert nothing_left(run_dir)
+
+
+def test_writes_that_were_refused_are_not_forgotten_though_the_kernel_tells_of_them_once(
+    start_server: StartServer, socket_path: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    full = tmp_path / "full"
+    start_server(
+        *("--filter=error", "memory", "16M"),
+        *("error-pwrite=ENOSPC", "error-pwrite-rate=100%", f"error-pwrite-file={full}"),
+    )
+    device = attach(socket_path, run_dir)
+    full.touch()
+    run("dd", "if=/usr/bin/env", f"of={device.path}", "bs=4096", "count=1", "status=none")
+    with pytest.raises(WritesFailed, match="--force"):
+        disconnect(IDENTIFIER, run_dir=run_dir)
+    full.unlink()
+    run("sync", device.path)  # the kernel says that all is well
+    with pytest.raises(WritesFailed, match="could not be flushed"):
+        disconnect(IDENTIFIER, run_dir=run_dir)
+    assert find(IDENTIFIER, run_dir=run_dir) == device
+    assert "could not be flushed" in str(disconnect(IDENTIFIER, force=True, run_dir=run_dir))
+    assert nothing_left(run_dir)
+    attach(socket_path, run_dir)
+    assert disconnect(IDENTIFIER, run_dir=run_dir) is None
     assert nothing_left(run_dir)
 
 
