@@ -31,7 +31,8 @@ def configure_logging(to: TextIO | None = None) -> None:
 
     All go to one stream, by default to standard error.
     """
-    stream = cast(TextIO, _Lossy(to or sys.stderr))
+    to = to or sys.stderr
+    stream = cast(TextIO, _Lossy(to))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -39,7 +40,7 @@ def configure_logging(to: TextIO | None = None) -> None:
     ]
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
-        if stream.isatty()
+        if to.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(

@@ -11,7 +11,7 @@ from evsd.cli.problems import note
 
 # Where a process shows that it is about to listen, on however slow a machine; and where none does.
 SEEN_S = 60
-UNSEEN_S = 10
+UNSEEN_S = 5
 SILENT_S = 0.5
 POLL_S = 0.1
 NOT_YET = (errno.ENOENT, errno.ECONNREFUSED)
