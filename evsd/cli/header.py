@@ -27,12 +27,12 @@ def header() -> None:
 
 
 @header.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.argument("file", type=click.Path(path_type=Path))
 @output_option
 @pass_session
 def backup(session: Session, name: str, file: Path) -> None:
-    """Write the header of volume NAME to FILE, which must not exist yet.
+    """Write the header of VOLUME to FILE, which must not exist yet.
 
     FILE is what `cryptsetup luksHeaderBackup` writes, readable by its owner alone.
     """
@@ -69,13 +69,13 @@ def _write_new(file: Path, data: bytes) -> None:
 
 
 @header.command()
-@click.argument("name")
+@click.argument("name", metavar="VOLUME")
 @click.argument("file", type=click.Path(path_type=Path))
 @yes_option
 @output_option
 @pass_session
 def restore(session: Session, name: str, file: Path) -> None:
-    """Put a backup of its header back onto volume NAME, which must be available.
+    """Put a backup of its header back onto VOLUME, which must be available.
 
     evsd makes sure that it is this volume's, by the data key in it; the volume keeps its size and
     its data. The key must be enabled.

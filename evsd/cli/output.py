@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from evsd.cli.client import Api
+from evsd.cli.client import TIMEOUT_S, Api
 from evsd.cli.errors import UsageProblem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,11 +33,15 @@ class Session:
     @property
     def api(self) -> Api:
         """The API; raises `UsageProblem` where no endpoint is given."""
+        if self._api is None:
+            self._api = self.api_within(TIMEOUT_S)
+        return self._api
+
+    def api_within(self, seconds: float) -> Api:
+        """The API for a question that is not worth more time; it does not wait for evsd's start."""
         if not self.endpoint:
             raise UsageProblem("set EVSD_ENDPOINT, for instance to unix:///var/lib/evsd/evsd.sock")
-        if self._api is None:
-            self._api = Api(self.endpoint, self._project)
-        return self._api
+        return Api(self.endpoint, self._project, seconds)
 
     @property
     def changed(self) -> bool:

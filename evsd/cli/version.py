@@ -10,6 +10,8 @@ import evsd
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.output import Session, card, output_option, pass_session
 
+TIMEOUT_S = 10.0
+
 
 @click.command()
 @output_option
@@ -21,8 +23,9 @@ def version(session: Session) -> None:
     """
     answer: dict[str, Any] = {"client": evsd.__version__, "server": None}
     try:
-        session.api.request("GET", "/v3/auth/domains")
-        answer["server"] = session.api.server_version
+        api = session.api_within(TIMEOUT_S)
+        api.request("GET", "/v3/auth/domains")
+        answer["server"] = api.server_version
     except (Refused, UsageProblem) as error:
         answer["server_problem"] = error.format_message()
     answer["endpoint"] = session.endpoint
