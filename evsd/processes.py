@@ -42,6 +42,12 @@ class Process:
         """Whether it still runs, or a thread of it that can't be ended."""
         return Process.of(self.pid) == self
 
+    @property
+    def works(self) -> bool:
+        """Whether it runs and was not killed: of one that was, only threads may be left."""
+        stat = _stat(self.pid)
+        return self.running and stat is not None and stat[0] not in ("Z", "X")
+
 
 @cache
 def boot_id() -> str:
@@ -56,13 +62,19 @@ def _start_time(pid: int) -> int | None:
     thread in a disk's hands survives even SIGKILL, and holds the files and locks of the whole
     process, of which the rest is a zombie by then.
     """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    fields = _stat(pid)
+    if fields is None:
         return None
-    fields = stat.rpartition(")")[2].split()
     state, threads, started = fields[0], int(fields[17]), int(fields[19])
     return None if state in ("Z", "X") and threads <= 1 else started
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on, the state; None where there is no process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def executable(pid: int) -> Path:

@@ -149,7 +149,7 @@ class AttachmentService(Resource):
 
     def clients(self, attachment: Attachment) -> list[Client]:
         """Who is connected to the attachment's server now; a lost connection is none."""
-        if attachment.server is None or not attachment.server.running:
+        if attachment.server is None or not attachment.server.works:
             return []
         socket = self.socket_path(attachment.id)
         if socket.name != SOCKET_NAME:

@@ -152,6 +152,8 @@ def test_a_server_whose_record_is_from_before_boots_were_told_apart_is_known_aga
     """It may serve: the volume must not get a second one."""
     [server] = evsd.server_pids()
     evsd.restarted_with(
+        "ALTER TABLE attachments DROP COLUMN attached_by",
+        "ALTER TABLE attachments DROP COLUMN owner_uid",
         "ALTER TABLE attachments DROP COLUMN server_boot",
         "UPDATE alembic_version SET version_num = '0008'",
     )
