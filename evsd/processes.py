@@ -8,6 +8,7 @@ import os
 import pwd
 import resource
 import struct
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +68,27 @@ def _start_time(pid: int) -> int | None:
         return None
     state, threads, started = fields[0], int(fields[17]), int(fields[19])
     return None if state in ("Z", "X") and threads <= 1 else started
+
+
+class Progress:
+    """Whether a process works while it is waited for: slow is not hung, on however busy a machine.
+
+    It is believed for `most_s` seconds, for what hangs may also turn in circles.
+    """
+
+    def __init__(self, most_s: float) -> None:
+        self._deadline = time.monotonic() + most_s
+        self._seen: tuple[int, float] | None = None
+
+    def made_by(self, pid: int) -> bool:
+        """Whether it has used the processor since the last call, or is another than then."""
+        before, self._seen = self._seen, (pid, _processor_s(pid))
+        return self._seen != before and time.monotonic() < self._deadline
+
+
+def _processor_s(pid: int) -> float:
+    fields = _stat(pid)
+    return 0 if fields is None else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import queue
+import select
 import socket
 import subprocess
 import sys
@@ -26,9 +27,13 @@ from evsd.errors import KmsUnavailable, PublishedError, from_wire
 from evsd.kms.call import Call
 from evsd.kms.channel import LoopChannel, spell
 from evsd.kms.module_output import ModuleOutput
+from evsd.processes import Progress
 from evsd.resource import Resource
 
+# A process that does nothing for so long hangs; one that works is believed for longer, for Python
+# and a token need a minute to start on a slow and busy machine.
 START_TIMEOUT_S = 60
+PATIENCE_S = 150
 # A token operation takes milliseconds, at a slow HSM tenths of a second; to open the token takes
 # longer, and much longer where it is made, on a machine that is busy with other things.
 CALL_TIMEOUT_S = 15
@@ -108,8 +113,13 @@ class KeyProcess(Resource):
 
         One death is no reason, the next start may do; and a token that hangs is not waited for.
         """
+        progress = Progress(PATIENCE_S)
         with self._changed:
-            self._changed.wait_for(lambda: self._running or self._trouble, KNOWN_WITHIN_S)
+            while not self._changed.wait_for(
+                lambda: self._running or self._trouble, KNOWN_WITHIN_S
+            ):
+                if self._life is None or not progress.made_by(self._life.pid):
+                    break
             return self.trouble
 
     @property
@@ -183,13 +193,14 @@ class KeyProcess(Resource):
         """Start the process and watch it until it ends; returns why it did."""
         try:
             self._life = running = _Running(self._paths)
+            running.await_ready()
         except (KmsUnavailable, OSError, ValueError) as error:
             return str(error)
         if self._closed.is_set():  # `close` may have seen only the life before this one
             return f"evsd is stopping (status {running.stop()})"
         try:
             # The first answer comes when the token was opened, or is known to be away.
-            self._probe(running, FIRST_ANSWER_S)
+            self._token_trouble = running.first_answer()["trouble"]
             self._prepare(lambda *request: _result(running.ask(*request)))
             self._announce(running, "")
             while not running.ended.wait(PROBE_INTERVAL_S):
@@ -200,9 +211,8 @@ class KeyProcess(Resource):
         self._announce(None, "")
         return f"{reason} (status {running.stop()})"
 
-    def _probe(self, running: _Running, timeout_s: float = CALL_TIMEOUT_S) -> None:
-        answer = _result(running.ask("probe", PROBE, {}, timeout_s))
-        self._token_trouble = answer["trouble"]
+    def _probe(self, running: _Running) -> None:
+        self._token_trouble = _result(running.ask("probe", PROBE, {}))["trouble"]
 
     def _announce(self, running: _Running | None, trouble: str) -> None:
         with self._changed:
@@ -246,37 +256,43 @@ class _Running:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
-        self._await_ready()
-        for work in (self._read, self._write):
-            threading.Thread(target=work, name=f"keys-{work.__name__}", daemon=True).start()
+        self.pid = self._process.pid
+        self._progress = Progress(PATIENCE_S)
 
-    def _await_ready(self) -> None:
-        self._socket.settimeout(START_TIMEOUT_S)
-        try:
-            line = self._lines.readline()
-        except OSError:  # it timed out
-            line = b""
-        self._socket.settimeout(None)
+    def await_ready(self) -> None:
+        """Wait for its first word; raises `KmsUnavailable`, and then it has ended."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while not (spoken := poll.poll(START_TIMEOUT_S * 1000)):
+            if not self._progress.made_by(self.pid):
+                break
+        line = self._lines.readline() if spoken else b""
         answer = json.loads(line) if line else {"ready": False, "reason": "it died or hangs"}
         if not answer["ready"]:
             status = self.stop()
             raise KmsUnavailable(
                 reason=f"evsd-keys did not start (status {status}): {answer['reason']}"
             )
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"keys-{work.__name__}", daemon=True).start()
 
-    def ask(
-        self,
-        operation: str,
-        call: Call,
-        params: dict[str, Any],
-        timeout_s: float = CALL_TIMEOUT_S,
-    ) -> dict[str, Any]:
+    def first_answer(self) -> dict[str, Any]:
+        """What it says of the token, once that was opened or is known to be away."""
+        future = self.send("probe", PROBE, {})
+        while True:
+            try:
+                return _result(future.result(FIRST_ANSWER_S))
+            except TimeoutError as error:
+                if not self._progress.made_by(self.pid):
+                    raise self.kill(FIRST_ANSWER_S) from error
+
+    def ask(self, operation: str, call: Call, params: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its answer; a process that doesn't answer is ended."""
         future = self.send(operation, call, params)
         try:
-            return future.result(timeout_s)
+            return future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
-            raise self.kill(timeout_s) from error
+            raise self.kill(CALL_TIMEOUT_S) from error
 
     def kill(self, waited_s: float) -> KmsUnavailable:
         """End a process that gives no answer: it would hold up every later call too."""
