@@ -164,5 +164,5 @@ def attach(evsd: Evsd) -> Path:
 
 
 def socket_of(evsd: Evsd) -> Path:
-    [socket] = (evsd.state / "nbd").glob("*.sock")
+    [socket] = (evsd.state / "nbd").glob("*/sock")
     return socket
