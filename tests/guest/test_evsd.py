@@ -96,6 +96,17 @@ SCRIPTS = {
         umount $mnt
         evsctl detach $volume
         """,
+    "another-client": """
+        device=$(evsctl attach $volume --transport kernel)
+        uri=$(evsctl show $volume | sed -n "s/^uri *//p")
+        evsctl show $volume
+        ! qemu-io -f raw -c "write 0 4k" "$uri"
+        qemu-io -r -f raw -c "read 0 4k" "$uri"
+        kill -9 $(pgrep -x nbdkit)
+        dd if=/dev/zero of=$device bs=4k count=1 oflag=direct
+        ! qemu-io -f raw -c "write 0 4k" "$uri"
+        evsctl detach $volume
+        """,
     "killed-watcher": """
         evsctl attach $volume --transport kernel
         evsctl show $volume
@@ -134,6 +145,16 @@ def test_the_kernels_device_goes_on_when_the_server_is_killed(said: dict[str, st
     output = said["killed-server"]
     assert output.endswith("status 0\n"), output
     assert "\n60\n" in output
+
+
+def test_only_the_kernels_device_writes_also_after_its_server_was_killed(
+    said: dict[str, str],
+) -> None:
+    output = said["another-client"]
+    assert output.endswith("status 0\n"), output
+    assert re.search("^connected +this host's device, .*writing$", output, re.M), output
+    assert output.count("Permission denied") == 2, output
+    assert "read 4096/4096" in output
 
 
 def test_show_says_that_a_device_has_no_watcher_any_more(said: dict[str, str]) -> None:
