@@ -7,7 +7,6 @@ that still run are adopted, interrupted starts and stops are finished.
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from evsd import connector as host
 from evsd.attach import clients
 from evsd.attach.access import Access, make_directory, require_acls
 from evsd.attach.clients import Client
+from evsd.attach.files import ServerFiles, is_in_own_directory
 from evsd.attach.retries import Retries
 from evsd.attach.server import (
     ServerFailed,
@@ -63,8 +63,6 @@ from evsd.volumes.service import find as find_volume
 from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from nbd_plugin import luks2
 
-DIRECTORY_NAME_LENGTH = 12
-SOCKET_NAME = "sock"
 # A client that runs stays, and is told from one whose connection is being closed by not going away.
 # Of one that has ended, or whose device has gone, that is all there is to wait for.
 STAYING_S, LEAVING_S, LOOK_S = 3.0, 20.0, 0.05
@@ -107,7 +105,7 @@ class AttachmentService(Resource):
     ) -> None:
         """`group` may open the socket of every attachment."""
         self._database, self._keys, self._pool = database, keys, pool
-        self._directory, self._group = directory, group
+        self._files, self._group = ServerFiles(directory), group
         self._restarts = Retries(
             self._lacks_server,
             self._start_server,
@@ -128,7 +126,7 @@ class AttachmentService(Resource):
         Raises `AclsUnsupported` where the group can't be given what it is to have.
         """
         if self._group is not None:
-            require_acls(self._directory)
+            require_acls(self._files.directory)
         self._watcher.start()
         self._recover()
 
@@ -139,23 +137,18 @@ class AttachmentService(Resource):
         self._watcher.close()
 
     def socket_path(self, attachment_id: str) -> Path:
-        """The unix socket on which the attachment's volume is served.
-
-        In a directory named by a part of the id that tells it well enough: a socket's path is
-        short. An earlier evsd had no such directories; what it has attached keeps its socket.
-        """
-        own = self._own_directory(attachment_id)
-        return own / SOCKET_NAME if own.is_dir() else own.with_suffix(".sock")
+        """The unix socket on which the attachment's volume is served."""
+        return self._files.socket(attachment_id)
 
     def clients(self, attachment: Attachment) -> list[Client]:
         """Who is connected to the attachment's server now; a lost connection is none."""
         if attachment.server is None or not attachment.server.works:
             return []
         socket = self.socket_path(attachment.id)
-        if socket.name != SOCKET_NAME:
+        if not is_in_own_directory(socket):
             return clients.of_older_server(socket)
         try:
-            return clients.reported(self._report_path(attachment.id))
+            return clients.reported(self._files.report(attachment.id))
         except FileNotFoundError:  # it was ended meanwhile
             return []
 
@@ -226,10 +219,10 @@ class AttachmentService(Resource):
         except ServerFailed as error:
             log.error("server did not start", attachment=attachment_id, reason=str(error))
             self._undo(attachment_id)
-            full = refusal(self._directory)
+            full = refusal(self._files.directory)
             if full is not None:
                 what = f"the server of volume {volume.name} did not start: the state directory"
-                raise storage_error(what, self._directory.parent, full) from error
+                raise storage_error(what, self._files.directory.parent, full) from error
             raise AttachFailed(name=volume.name, reason=error) from error
         except Exception:
             self._undo(attachment_id)
@@ -415,20 +408,20 @@ class AttachmentService(Resource):
         log.info("server started", attachment=attachment_id, pid=server.process.pid)
 
     def _settings(self, attachment: Attachment) -> ServerSettings:
-        own = self._own_directory(attachment.id)
+        own = self._files.own_directory(attachment.id)
         if own.is_dir() or attachment.status not in SERVING:  # else as an earlier evsd began
             self._open_to_its_users(own, attachment)
         socket = self.socket_path(attachment.id)
-        reports = socket.name == SOCKET_NAME
+        reports = is_in_own_directory(socket)
         has_device = reports and attachment.connector.get("transport") in DEVICE_TRANSPORTS
         return ServerSettings(
             attachment_id=attachment.id,
             volume_file=self._pool.path(attachment.volume_id),
             socket=socket,
-            log=self._log_path(attachment.id),
+            log=self._files.log(attachment.id),
             release_socket=self._keys.release_socket,
             read_only=attachment.mode == "ro",
-            clients=self._report_path(attachment.id) if reports else None,
+            clients=self._files.report(attachment.id) if reports else None,
             device=host.identifier_of(attachment.id) if has_device else "",
         )
 
@@ -512,7 +505,7 @@ class AttachmentService(Resource):
             server = attachment.server
         if server is not None:
             stop(server)
-        self._remove_files(attachment_id)
+        self._files.remove(attachment_id)
         self._restarts.forget(attachment_id)
         self._endings.forget(attachment_id)
         with self._database.transaction() as session:
@@ -522,18 +515,10 @@ class AttachmentService(Resource):
                 session.delete(record)
                 advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
 
-    def _remove_files(self, attachment_id: str) -> None:
-        self.socket_path(attachment_id).unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # of an earlier evsd, or not served yet
-            self._own_directory(attachment_id).rmdir()
-        self._log_path(attachment_id).unlink(missing_ok=True)
-        self._report_path(attachment_id).unlink(missing_ok=True)
-
     def _recover(self) -> None:
         with self._database.reading() as session:
             attachments = list(session.scalars(select(Attachment)))
-        for report in self._directory.glob("*.new"):  # of a server that never got its ticket
-            report.unlink()
+        self._files.remove_unused_reports()
         for attachment in attachments:
             try:
                 self._recover_one(attachment)
@@ -544,8 +529,7 @@ class AttachmentService(Resource):
 
     def _name_strangers(self, known: set[Path]) -> None:
         """Say which servers run that no record knows, as after a database was restored."""
-        found = {*self._directory.glob("*.sock"), *self._directory.glob(f"*/{SOCKET_NAME}")}
-        for path in sorted(found - known):
+        for path in sorted(self._files.sockets() - known):
             if accepts(path):
                 log.warning(
                     "a server that no attachment knows",
@@ -560,15 +544,6 @@ class AttachmentService(Resource):
         elif attachment.status in SERVING and attachment.server is not None:
             # A process that has ended is reported by the watcher at once.
             self._watcher.watch(attachment.id, attachment.server)
-
-    def _own_directory(self, attachment_id: str) -> Path:
-        return self._directory / attachment_id.replace("-", "")[:DIRECTORY_NAME_LENGTH]
-
-    def _log_path(self, attachment_id: str) -> Path:
-        return self._directory / f"{attachment_id}.log"
-
-    def _report_path(self, attachment_id: str) -> Path:
-        return self._directory / f"{attachment_id}.clients"
 
 
 def find(session: Session, project_id: str, attachment_id: str) -> Attachment:

@@ -52,7 +52,7 @@ from pydantic import (
     model_validator,
 )
 
-from evsd.attach.service import DIRECTORY_NAME_LENGTH, SOCKET_NAME
+from evsd.attach.files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 from evsd.audit.log import SEGMENT_BYTES
 from evsd.daemon.pin import prompt_for_pin
 from evsd.daemon.words import in_words
