@@ -225,10 +225,12 @@ def test_unknown_fields_are_ignored_as_published(client: Client, path: str) -> N
 
 
 def test_no_truncated_or_altered_ciphertext_of_a_data_key_is_opened(client: Client) -> None:
-    made = client.send("create-datakey", BODIES["create-datakey"]).json()
-    cipher = bytes.fromhex(made["cipher_text"])
+    wanted = {**BODIES["create-key"], "key_alias": "undamaged"}  # KEY is not what it was
+    key_id = client.send("create-key", wanted).json()["key_info"]["key_id"]
+    asked = {**BODIES["create-datakey"], "key_id": key_id}
+    cipher = bytes.fromhex(client.send("create-datakey", asked).json()["cipher_text"])
     body = {
-        "key_id": KEY,
+        "key_id": key_id,
         "datakey_cipher_length": "32",
         "additional_authenticated_data": "text",
     }

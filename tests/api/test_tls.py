@@ -98,7 +98,8 @@ def test_evsctl_is_served_over_tls(
     trusted = server.ctl("list", environment={**signed, variable: str(certificates.ca)})
     assert trusted.status == 0, trusted
     refused = server.ctl("list", environment=signed)
-    assert (refused.status, "certificate verify failed" in refused.err) == (1, True)
+    assert (refused.status, "set EVSD_CA" in refused.err) == (1, True), refused
+    assert f"the certificate of {server.url()} is not good" in refused.err
 
 
 def test_a_ca_that_can_not_be_read_is_wrong_usage(server: Evsd, pair: dict[str, str]) -> None:
