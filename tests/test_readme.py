@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import temporary_state
+from tests.support.namespaces import OWN_MOUNTS
 
 ROOT = Path(__file__).parent.parent
 USER = "daemon"
@@ -68,7 +69,7 @@ def pasted(checkout: Path, user: str, *options: str) -> tuple[int, str]:
         )
     )
     done = subprocess.run(
-        ["unshare", "--mount", "bash", script],
+        [*OWN_MOUNTS, "bash", script],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.daemon import VENV_BIN, Evsd, Object, temporary_state
 from tests.support.hsm import Hsm, new_hsm
+from tests.support.namespaces import OWN_MOUNTS
 
 USER = "daemon"  # an ordinary user that every Debian has
 
@@ -87,8 +88,7 @@ def test_without_the_default_user_evsd_does_not_run_as_root_in_silence(directory
     lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
     passwd.write_text("".join(line for line in lines if not line.startswith("evsd:")))
     hidden = (
-        "unshare",
-        "--mount",
+        *OWN_MOUNTS,
         "sh",
         "-c",
         f'mount --bind {passwd} /etc/passwd; exec "$@"',

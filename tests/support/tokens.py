@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.support.daemon import Evsd
 from tests.support.hsm import LABEL, PIN
+from tests.support.namespaces import OWN_MOUNTS
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 P11_KIT_PROXY = LIBRARIES / "p11-kit-proxy.so"
@@ -76,7 +77,7 @@ def _namespaces(prepare: str, clear_up: str = "") -> Iterator[tuple[Path, tuple[
         # It waits for the end of its input, and is ready when it has said so.
         script = f"set -e\n{prepare}\necho ready\nread -r _ || true\n{clear_up}\n"
         with subprocess.Popen(
-            ["unshare", "--mount", "--ipc", "bash", "-c", script, "bash", name],
+            [*OWN_MOUNTS, "--ipc", "bash", "-c", script, "bash", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
