@@ -103,6 +103,7 @@ def needs(permission: Permission, of_others: Permission | None = None) -> dict[s
     async def authorise(request: Request) -> None:
         await _authorise(request, permission)
         request.state.of_others = of_others
+        await _check_body(request)  # not before: what is refused by policy is recorded as such
 
     extra = {"x-permission": str(permission)}
     if of_others is not None:
@@ -227,13 +228,19 @@ async def _handled(
 ) -> Response:
     """What the route answers; what FastAPI has against a request is raised as the service's own."""
     try:
-        if request.scope["route"].body_field is not None:
-            json_body.check(request, await request.body(), style)
         return await handle(request)
     except RequestValidationError as failed:
+        await _check_body(request)
         raise style.of_validation(failed) from failed
     except HTTPException as error:  # FastAPI's own, for a body that defeats its JSON parser
+        await _check_body(request)
         raise style.malformed(field="body", reason=error.detail) from error
+
+
+async def _check_body(request: Request) -> None:
+    route = request.scope["route"]
+    if route.body_field is not None:
+        json_body.check(request, await request.body(), route.style)
 
 
 async def _refuse(request: Request, error: PublishedError, style: Style) -> Response:
