@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
@@ -110,6 +108,10 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the version this program knows; once, by evsd, at start."""
+        # Here, for evsd-keys needs none of it: a seventh of what its start takes.
+        from alembic import command
+        from alembic.config import Config
+
         self._reserve = Reserve(self._file)
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
