@@ -68,6 +68,7 @@ def test_the_ci_command_is_the_readmes_test_command() -> None:
 
 
 def test_all_commands_have_help() -> None:
+    evsctl.load_all()
     for path, command in commands_of(evsctl, "evsctl"):
         assert command.help, path
         for option in command.params:

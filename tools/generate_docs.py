@@ -45,6 +45,7 @@ def generate(target: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for old in directory.iterdir():
             old.unlink()
+    evsctl.load_all()
     _man_pages("evsctl", evsctl, man)
     _man_pages("evsd", daemon, man)
     for shell in SHELLS:

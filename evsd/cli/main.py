@@ -1,4 +1,4 @@
-"""evsctl's entry and its groups of commands."""
+"""evsctl's entry."""
 
 from __future__ import annotations
 
@@ -9,30 +9,14 @@ from typing import NoReturn
 import click
 
 import evsd
-from evsd.cli import (
-    access_keys,
-    agencies,
-    attachments,
-    audit,
-    delegation,
-    domains,
-    header,
-    hsm,
-    interrupts,
-    keys,
-    space,
-    status,
-    transfer,
-    users,
-    version,
-    volumes,
-)
+from evsd.cli import interrupts
+from evsd.cli.commands import Commands
 from evsd.cli.completion import complete_names
 from evsd.cli.failures import end
 from evsd.cli.output import Session, output_option
 
 
-@click.group()
+@click.group(cls=Commands)
 @click.option(
     "--endpoint",
     envvar="EVSD_ENDPOINT",
@@ -63,32 +47,6 @@ def main(context: click.Context, endpoint: str | None, project: str) -> None:
 
 
 COMPLETION = "_EVSCTL_COMPLETE"
-GROUPS = (
-    keys.key,
-    delegation.delegation,
-    agencies.agency,
-    access_keys.access_key,
-    audit.audit,
-    hsm.hsm,
-    header.header,
-    users.user,
-    users.group,
-    domains.role,
-    domains.project,
-    domains.domain,
-    space.quota,
-)
-
-for command in (
-    version.version,
-    *volumes.COMMANDS,
-    *attachments.COMMANDS,
-    *transfer.COMMANDS,
-    *space.COMMANDS,
-    status.status,
-    *GROUPS,
-):
-    main.add_command(command)
 complete_names(main)
 
 

@@ -1,18 +1,1 @@
-"""evsctl key: the CMKs of the project, a module for each thing one does with them."""
-
-from __future__ import annotations
-
-import click
-
-from evsd.cli.keys import data, grants, imports, life, rotation, tags
-
-
-@click.group()
-def key() -> None:
-    """Customer master keys; KEY is an id, an alias or alias/ALIAS."""
-
-
-for module in (life, rotation, imports, data, tags):
-    for command in module.COMMANDS:
-        key.add_command(command)
-key.add_command(grants.grant)
+"""evsctl key: a module for each thing one does with CMKs; `group` has them together."""

@@ -1,0 +1,58 @@
+"""Which module has which command. One is loaded when it is used: all take longer than most run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from evsd.cli.completion import complete_names
+
+MODULES = {
+    "access_keys": ("access_key",),
+    "agencies": ("agency",),
+    "attachments": ("attach", "detach"),
+    "audit": ("audit",),
+    "delegation": ("delegation",),
+    "domains": ("domain", "project", "role"),
+    "header": ("header",),
+    "hsm": ("hsm",),
+    "keys.group": ("key",),
+    "space": ("pool", "quota"),
+    "status": ("status",),
+    "transfer": ("export", "import_volume"),
+    "users": ("group", "user"),
+    "version": ("version",),
+    "volumes": ("create", "delete", "extend", "list_volumes", "recover", "show", "update"),
+}
+# What is called otherwise than its function with dashes: those are words of Python.
+NAMES = {"import_volume": "import", "list_volumes": "list"}
+_PLACES = {
+    NAMES.get(function, function.replace("_", "-")): (module, function)
+    for module, functions in MODULES.items()
+    for function in functions
+}
+
+
+class Commands(click.Group):
+    """evsctl's commands, each from its module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        del ctx
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, loaded now if it has not been."""
+        del ctx
+        if cmd_name in _PLACES and cmd_name not in self.commands:
+            module, function = _PLACES[cmd_name]
+            command: click.Command = getattr(import_module(f"evsd.cli.{module}"), function)
+            complete_names(command)
+            self.add_command(command)
+        return self.commands.get(cmd_name)
+
+    def load_all(self) -> None:
+        """For whoever looks at `commands`, as what makes the man pages does."""
+        for name in _PLACES:
+            self.get_command(click.Context(self), name)
