@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from evsd.cli.client import Object
-from evsd.cli.errors import Refused
+from evsd.cli.errors import Unreachable
 from evsd.cli.output import Session, card, output_option, pass_session
 from evsd.cli.volumes import WHAT_NEXT
 from evsd.space import in_words
@@ -26,10 +26,8 @@ def status(session: Session) -> None:
     """
     try:
         answer = session.api.request("GET", "/v1/status")
-    except Refused as error:
-        if error.code:  # it has answered
-            raise
-        raise Refused("", error.problem.message, NOT_THERE) from error
+    except Unreachable as error:
+        raise Unreachable(error.problem.message, NOT_THERE) from error
     session.show(answer, lambda: _card(answer))
 
 
