@@ -157,7 +157,9 @@ def test_a_full_log_is_not_what_fails_a_request() -> None:
 def test_a_detach_that_evsd_can_not_write_down_leaves_the_device(evsd: Evsd) -> None:
     evsd.ok("create", "data", "--size", "1G", "--key", evsd.prepare())
     device = evsd.ok("attach", "data", "--transport", "fuse")
-    limit = ["prlimit", f"--pid={evsd.pid}"]
+    # As evsd's own user: for another's process even root may lack the capability.
+    user = ("setpriv", "--reuid=evsd", "--regid=evsd", "--clear-groups")
+    limit = [*user, "prlimit", f"--pid={evsd.pid}"]
     subprocess.run([*limit, "--fsize=0:"], check=True)  # no file of its can be written
     refused = evsd.ctl("detach", "data")
     subprocess.run([*limit, "--fsize=unlimited:"], check=True)
