@@ -21,6 +21,7 @@ PACKAGES = {
     "nbdcopy": "libnbd-bin",
     "zstd": "zstd",
 }
+DIES_WITH_US = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
 
 
 class ToolFailed(Exception):
@@ -83,7 +84,8 @@ def _running(
 ) -> Iterator[_Tool]:
     """A running tool; it has ended after the block.
 
-    In a session of its own: Ctrl-C is for us, who then end it. Secrets go by descriptor, never
+    In a session of its own: Ctrl-C is for us, who then end it. Where we are killed it is too, or it
+    would go on writing to a volume that is nobody's any more. Secrets go by descriptor, never
     as words or environment. Raises `ToolFailed` where it fails, `Refused` where it is missing.
     """
     path = shutil.which(words[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
@@ -91,7 +93,7 @@ def _running(
         raise Refused("", f"{words[0]} is not installed", f"apt-get install {PACKAGES[words[0]]}")
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603
-            [path, *words[1:]],
+            [*DIES_WITH_US, path, *words[1:]],
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
