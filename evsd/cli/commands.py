@@ -54,5 +54,6 @@ class Commands(click.Group):
 
     def load_all(self) -> None:
         """For whoever looks at `commands`, as what makes the man pages does."""
-        for name in _PLACES:
+        for name in sorted(_PLACES):
             self.get_command(click.Context(self), name)
+        self.commands = dict(sorted(self.commands.items()))
