@@ -225,18 +225,15 @@ class VolumeService(Resource):
         With `again` an earlier try may have begun. Where the file holds more than its record
         says, the file is right: the record is from a backup.
         """
-        failure, size_gib = self._not_extended(volume.name, cause), volume.size_gib
+        failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
+        if isinstance(cause, OSError) and cause.errno in REFUSALS:
+            failure = self._failure(volume.name, cause)
         event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
         if isinstance(cause, SizeDiffers):
             event = VolumeEvent.EXTENSION_UNDONE
             size_gib = max(size_gib, cause.held // GIB)
         self._end_extension(job_id, volume, event, failure, size_gib)
         return failure
-
-    def _not_extended(self, name: str, cause: BaseException | None) -> PublishedError:
-        if isinstance(cause, OSError) and cause.errno in REFUSALS:
-            return self._failure(name, cause)
-        return _not_extended(name, cause)
 
     def _undo_extension(self, job_id: str, volume: Volume, failure: PublishedError) -> None:
         event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
