@@ -40,7 +40,8 @@ def test_the_right_python_is_accepted() -> None:
 
 # What evsd, evsd-keys, evsctl and the plugin load.
 LOAD = """
-import evsd.daemon.main, evsd.kms.process, evsd.cli.main, nbd_plugin._datapath, nbd_plugin.release
+import evsd.daemon.main, evsd.daemon.key_process.main, evsd.cli.main
+import nbd_plugin._datapath, nbd_plugin.release
 """
 
 

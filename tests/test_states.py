@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from evsd.attach.states import ATTACHMENT_STATES, AttachmentEvent, AttachmentStatus
-from evsd.kms.states import KEY_STATES, KeyEvent, KeyState
-from evsd.machine import StateMachine
-from evsd.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.evs.attachments.states import (
+    ATTACHMENT_STATES,
+    AttachmentEvent,
+    AttachmentStatus,
+)
+from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
+from evsd.state_machine import StateMachine
 
 # What the published API says, written down once more and by hand: (state, event, state after).
 KEYS = """

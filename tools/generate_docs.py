@@ -18,15 +18,16 @@ import evsd
 from evsd.api.app import build_app
 from evsd.cli.main import main as evsctl
 from evsd.daemon.main import main as daemon
-from evsd.iam.policy import GRANTABLE_PERMISSIONS, Permission, Role, allowed
+from evsd.policy import NO_ROLE, OPERATOR, Permission, Role, allowed, given_roles, is_grantable
+from evsd.policy import permissions as declared
+from evsd.services import modules
 
 DOCS = Path(__file__).parent.parent / "docs"
 SHELLS = ("bash", "zsh", "fish")
-NO_ROLE = "no role"
 PERMISSIONS = """# Who may do what
 
-Made by `make docs` from the policy table (`evsd/iam/policy.py`) and the routes; a test asks a
-running evsd about every cell.
+Made by `make docs` from the policy tables (`permissions.py` of each service) and the routes; a test
+asks a running evsd about every cell.
 
 Groups hold roles, in a domain with all its projects or in one project; a user has the roles of its
 groups. An empty cell is refused with 403. *grant* is refused too, unless a grant on the very key
@@ -50,7 +51,7 @@ def generate(target: Path) -> None:
     _man_pages("evsd", daemon, man)
     for shell in SHELLS:
         (completion / f"evsctl.{shell}").write_text(_completion(shell))
-    described = build_app().openapi()
+    described = build_app(modules("routes")).openapi()
     (target / "openapi.json").write_text(json.dumps(described, indent=1) + "\n")
     (target / "permissions.md").write_text(permissions(described))
 
@@ -62,21 +63,26 @@ def permissions(described: dict[str, Any]) -> str:
         for path, operations in sorted(described["paths"].items())
         for method, operation in operations.items()
     ]
-    columns = ["route", "permission", *Role, NO_ROLE]
+    columns = ["route", "permission", *map(str, _roles())]
     lines = [columns, ["---", "---", *(":-:" for _ in columns[2:])], *rows]
     return PERMISSIONS + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _roles() -> list[Role]:
+    return [*given_roles().values(), OPERATOR, NO_ROLE]
+
+
 def _row(route: str, operation: dict[str, Any]) -> list[str]:
-    permission = Permission(operation["x-permission"])
+    named: dict[str, Permission] = {str(each): each for each in declared()}
+    permission = named[operation["x-permission"]]
     others = operation.get("x-permission-of-others")
     cells = []
-    for role in (*Role, None):
-        roles = frozenset({role} if role else ())
-        refused = "grant" if permission in GRANTABLE_PERMISSIONS else ""
+    for role in _roles():
+        roles = frozenset({role} - {NO_ROLE})
+        refused = "grant" if is_grantable(permission) else ""
         cell = "yes" if allowed(permission, roles) else refused
         if others is not None:
-            cell = "all" if allowed(Permission(others), roles) else "own"
+            cell = "all" if allowed(named[others], roles) else "own"
         cells.append(cell)
     return [route, f"`{permission}`", *cells]
 

@@ -19,8 +19,8 @@ import structlog
 
 from evsd.api.errors import gateway_body
 from evsd.api.sources import RareLog, Sources, network
-from evsd.attach.server import may_be_server
 from evsd.errors import TooManyConnections
+from evsd.serving.server import may_be_server
 
 BACKLOG = 2048
 BATCH = 64  # accepted at a time: then it is the turn of who has been accepted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,16 +13,22 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import evsd
-from evsd.api import audit, cinder, evs, evs_lists, headers, iam, kms, quotas, status, versions
 from evsd.api.errors import gateway_body
-from evsd.api.gateway import Authenticate, Gateway
-from evsd.api.routes import Services, no_such_api
+from evsd.api.gateway import Gatekeeper, Gateway
+from evsd.api.routes import no_such_api
+from evsd.service import Host, Service
 
 
 def build_app(
-    services: Services | None = None, authenticate: Authenticate | None = None
+    routes: Sequence[ModuleType],
+    host: Host | None = None,
+    services: Iterable[Service] = (),
+    gatekeeper: Gatekeeper | None = None,
 ) -> FastAPI:
-    """The ASGI application; without services it can only describe itself (OpenAPI)."""
+    """The ASGI application of the services' `routes` modules.
+
+    Without what they work with it can only describe itself (OpenAPI).
+    """
     app = FastAPI(
         title="evsd",
         version=evsd.__version__,
@@ -29,21 +37,18 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,  # SDKs follow no redirect, and take one for done
     )
-    volumes = (
-        evs_lists.routes,  # before what takes any word for a volume's id
-        evs.routes,
-        cinder.routes,
-        headers.routes,
-        *quotas.ROUTERS,
-    )
-    others = (iam.routes, audit.routes, status.routes, versions.routes)
-    for routes in (*kms.ROUTERS, *volumes, *others):
-        app.include_router(routes)
+    open_paths: frozenset[str] = frozenset()
+    for module in routes:
+        open_paths |= getattr(module, "OPEN_PATHS", frozenset())
+        for router in module.ROUTERS:
+            app.include_router(router)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _no_route)
-    app.state.services = services
-    if authenticate is not None:
-        app.add_middleware(Gateway, authenticate=authenticate, open_paths=versions.PATHS)
+    app.state.host = host
+    app.state.services = {type(service): service for service in services}
+    app.state.gatekeeper = gatekeeper
+    if gatekeeper is not None:
+        app.add_middleware(Gateway, gatekeeper=gatekeeper, open_paths=open_paths)
     return app
 
 

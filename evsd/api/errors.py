@@ -6,7 +6,7 @@ The errors themselves are in `evsd.errors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -78,93 +78,3 @@ def gateway_body(error: PublishedError, request_id: str) -> dict[str, Any]:
         "message": error.text,
         "request_id": request_id,
     }
-
-
-def _kms_body(error: PublishedError) -> dict[str, Any]:
-    return {"error": {"error_code": error.code, "error_msg": error.text}}
-
-
-def _evs_body(error: PublishedError) -> dict[str, Any]:
-    return {"error": {"code": error.code, "message": error.text}}
-
-
-def _iam_body(error: PublishedError) -> dict[str, Any]:
-    return {"error_code": error.code, "error_msg": error.text}
-
-
-def _cinder_body(error: PublishedError) -> dict[str, Any]:
-    # cinderclient reads code and message; the published code is for our own client.
-    name = {401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 503: "serviceUnavailable"}
-    kind = name.get(error.status, "badRequest" if error.status < 500 else "computeFault")
-    return {kind: {"code": error.status, "message": error.text, "error_code": error.code}}
-
-
-KMS = Style(
-    body=_kms_body,
-    malformed=e.KmsBadJson,
-    missing=e.KmsMissing,
-    invalid=e.KmsBadParameter,
-    forbidden=e.KmsForbidden,
-    foreign_project=e.KmsProjectMismatch,
-    storage=e.KmsStorage,
-    fields={
-        "key_id": e.KmsBadKeyId,
-        "sequence": e.KmsBadSequence,
-        "key_alias": e.BadAlias,
-        "key_description": e.BadDescription,
-        "limit": e.BadLimit,
-        "marker": e.BadMarker,
-        "encryption_context": e.BadEncryptionContext,
-        "additional_authenticated_data": e.BadEncryptionContext,
-        "datakey_length": e.DatakeyLengthRange,
-        "cipher_text": e.BadCiphertext,
-        "datakey_cipher_length": e.DatakeyCipherLength,
-        "plain_text": e.BadPlaintext,
-        "datakey_plain_length": e.DatakeyPlainLength,
-        "random_data_length": e.RandomLengthBad,
-        "pending_days": e.PendingDaysBad,
-        "rotation_interval": e.RotationIntervalBad,
-        "grantee_principal": e.GranteeBad,
-        "retiring_principal": e.GranteeBad,
-        "grant_id": e.GrantIdBad,
-        "operations": e.GrantFailed,
-        "expiration_time": e.MaterialExpiryPast,
-        "import_token": e.ImportTokenInvalid,
-        "action": e.TagActionUnknown,
-        "offset": e.BadOffset,
-        "tags": e.BadTagKey,
-        "key": e.BadTagKey,
-        "value": e.BadTagValue,
-        "values": e.BadTagValue,
-    },
-)
-EVS = Style(
-    body=_evs_body,
-    malformed=e.EvsMalformed,
-    missing=e.EvsMissing,
-    invalid=e.EvsBadField,
-    forbidden=e.EvsForbidden,
-    foreign_project=e.EvsProjectMismatch,
-    fields={
-        "size": e.VolumeSizeBad,
-        "new_size": e.VolumeSizeBad,
-        "name": e.VolumeNameBad,
-        "description": e.VolumeDescriptionBad,
-        "volume_type": e.VolumeTypeUnknown,
-        "limit": e.EvsBadLimit,
-        "offset": e.EvsBadLimit,
-        "volume_id": e.VolumeIdMalformed,
-        "__system__cmkid": e.VolumeEncryptionBad,
-        "__system__encrypted": e.VolumeEncryptionBad,
-    },
-)
-CINDER = replace(EVS, body=_cinder_body, fields={})
-IAM = Style(
-    body=_iam_body,
-    malformed=e.IamBadRequest,
-    missing=e.IamBadRequest,
-    invalid=e.IamBadRequest,
-    forbidden=e.IamForbidden,
-    foreign_project=e.IamProjectNotFound,
-    in_project=False,
-)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import evsd
-from evsd.api.authentication import SignedRequest
 from evsd.api.errors import gateway_body
 from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
-from evsd.iam import signature
-from evsd.iam.principals import Principal
+from evsd.principal import Principal
 
 BODY_LIMIT = 512 * 1024
 HEADER_LIMIT = 2 * 1024 * 1024  # of a volume: 1 MiB in base64
@@ -26,17 +25,40 @@ BODY_TIMEOUT_S = 30
 log = structlog.get_logger()
 
 
-Authenticate = Callable[[SignedRequest], Awaitable[Principal]]
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """What authentication may look at."""
+
+    method: str
+    path: bytes  # as received
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    peer_uid: int | None  # of a caller on the unix socket
+    peer_is_server: bool  # it is one of evsd's own that serve volumes
+    peer_address: str
+    request_id: str
+
+
+class Gatekeeper(Protocol):
+    """Knows callers and what is theirs."""
+
+    async def __call__(self, request: SignedRequest) -> Principal:
+        """Who a request is from; raises `NotSigned` for whoever is nobody."""
+
+    def is_claimed(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a request says that it is signed, truly or not."""
+
+    def has_project(self, principal: Principal, project_id: str) -> bool:
+        """Whether the project is one of the caller's domain."""
 
 
 class Gateway:
     """ASGI middleware in front of every route."""
 
-    def __init__(
-        self, app: ASGIApp, authenticate: Authenticate, open_paths: frozenset[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper, open_paths: frozenset[str]) -> None:
         """Whoever only reads one of `open_paths` need not sign; a false signature is none."""
-        self._app, self._authenticate, self._open_paths = app, authenticate, open_paths
+        self._app, self._gatekeeper, self._open_paths = app, gatekeeper, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request in, or answer it here."""
@@ -63,7 +85,7 @@ class Gateway:
         try:
             body = await _read_body_in_time(receive, _limit(scope))
             if not self._is_open(scope):
-                scope["state"]["principal"] = await self._authenticate(_signed(scope, body))
+                scope["state"]["principal"] = await self._gatekeeper(_signed(scope, body))
         except PublishedError as error:
             await _refuse(error, scope, receive, send)
         except Exception:
@@ -74,7 +96,7 @@ class Gateway:
 
     def _is_open(self, scope: Scope) -> bool:
         reads = scope["method"] == "GET" and scope["path"] in self._open_paths
-        return reads and not signature.is_claimed(scope["headers"])
+        return reads and not self._gatekeeper.is_claimed(scope["headers"])
 
 
 class _Responder:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 import structlog
@@ -21,47 +20,25 @@ from starlette.exceptions import HTTPException
 
 from evsd.api import json_body
 from evsd.api.errors import Style
-from evsd.attach.service import AttachmentService
+from evsd.api.gateway import Gatekeeper
 from evsd.errors import (
-    IamNotFound,
+    DomainNotFound,
     Internal,
     KmsUnavailable,
     NoSuchApi,
     PublishedError,
     StorageError,
 )
-from evsd.iam.policy import AUDITED, GRANTABLE_PERMISSIONS, Permission, allowed, roles_with
-from evsd.iam.principals import Principal
-from evsd.iam.service import IdentityService
-from evsd.kms.call import Call
-from evsd.kms.client import KeyProcess
-from evsd.pools.watch import SpaceWatch
-from evsd.store.database import Database
-from evsd.volumes.headers import VolumeHeaders
-from evsd.volumes.quotas import QuotaService
-from evsd.volumes.recovery import VolumeRecovery
-from evsd.volumes.service import VolumeService
+from evsd.key_channel.call import Call
+from evsd.key_client.process import KeyProcess
+from evsd.policy import Permission, allowed, is_audited, is_grantable, roles_with
+from evsd.principal import Principal
+from evsd.service import Host, Service
 
 # What bodies may name without giving away what is secret or long.
 NAMES = {"key_id", "key_alias", "grant_id", "name", "user_id", "agency_name", "domain_name"}
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the routes work with."""
-
-    keys: KeyProcess
-    identity: IdentityService
-    volumes: VolumeService
-    recovery: VolumeRecovery
-    headers: VolumeHeaders
-    attachments: AttachmentService
-    quotas: QuotaService
-    watch: SpaceWatch
-    region: str
-    database: Database
 
 
 class Model(BaseModel):
@@ -71,11 +48,6 @@ class Model(BaseModel):
 
 
 # Coroutines all of them: what is none runs in a thread, which costs more than it does.
-
-
-async def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
 
 
 async def _principal(request: Request) -> Principal:
@@ -88,7 +60,28 @@ async def _call(request: Request) -> Call:
     return call
 
 
-UsesServices = Annotated[Services, Depends(_services)]
+async def _host(request: Request) -> Host:
+    host: Host = request.app.state.host
+    return host
+
+
+async def _keys(request: Request) -> KeyProcess:
+    host: Host = request.app.state.host
+    return host.keys
+
+
+def uses(kind: type[Service]) -> Any:
+    """The dependency of a route on a service's part in evsd."""
+
+    async def find(request: Request) -> Service:
+        services: Mapping[type[Service], Service] = request.app.state.services
+        return services[kind]
+
+    return Depends(find)
+
+
+UsesHost = Annotated[Host, Depends(_host)]
+UsesKeys = Annotated[KeyProcess, Depends(_keys)]
 Caller = Annotated[Call, Depends(_call)]
 CallingPrincipal = Annotated[Principal, Depends(_principal)]
 
@@ -131,14 +124,14 @@ async def _authorise(request: Request, permission: Permission) -> None:
         permission=permission,
         by_grant=not by_role,
     )
-    request.state.on_record = permission in AUDITED
+    request.state.on_record = is_audited(permission)
     domain_id = request.headers.get("x-domain-id", principal.domain_id)
     if domain_id != principal.domain_id:
-        raise by_policy(request, IamNotFound(what="domain", name=domain_id[:64]))
+        raise by_policy(request, DomainNotFound(name=domain_id[:64]))
     if not own:
         style = request.scope["route"].style
         raise by_policy(request, style.foreign_project(project_id=project_id))
-    if not by_role and permission not in GRANTABLE_PERMISSIONS:
+    if not by_role and not is_grantable(permission):
         raise forbidden(request, permission)
 
 
@@ -155,8 +148,13 @@ def _is_own(request: Request, principal: Principal, project_id: str) -> bool:
     style = request.scope["route"].style
     if style.in_project and request.headers.get("x-project-id", project_id) != project_id:
         return False
-    services: Services = request.app.state.services
-    return services.identity.directory.has_project(principal, project_id)
+    return owns_project(request, principal, project_id)
+
+
+def owns_project(request: Request, principal: Principal, project_id: str) -> bool:
+    """Whether the project is one of the caller's domain."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    return gatekeeper.has_project(principal, project_id)
 
 
 def forbidden(request: Request, permission: Permission) -> PublishedError:
@@ -261,9 +259,9 @@ def _belongs_on_record(request: Request, error: PublishedError) -> bool:
 
 async def _record(request: Request, error: PublishedError) -> None:
     """A refusal that evsd-keys never hears of is recorded there all the same."""
-    services: Services = request.app.state.services
+    host: Host = request.app.state.host
     key_id, context = await _named(request)
-    await services.keys.ask(
+    await host.keys.ask(
         "record_refusal",
         request.state.call,
         action=request.scope["route"].name.replace("_", "-"),

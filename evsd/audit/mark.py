@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from evsd.audit.chain import START, Head
 from evsd.audit.log import AuditLog
+from evsd.audit.tables import AuditMark
 from evsd.store.database import Database
-from evsd.store.tables import AuditMark
 
 
 def read_mark(database: Database) -> Head:

@@ -11,7 +11,7 @@ from evsd.cli.client import Api
 from evsd.cli.errors import Refused
 from evsd.cli.interrupts import answered
 from evsd.cli.output import Session, output_option, pass_session, yes_option
-from evsd.iam.policy import KMS_ADMINISTRATOR, VOLUME_SERVICE
+from evsd.services.iam.permissions import KMS_ADMINISTRATOR, VOLUME_SERVICE
 
 AGENCY = "EVSAccessKMS"
 

@@ -9,7 +9,7 @@ from typing import Self
 import httpx
 
 from evsd.cli.errors import UsageProblem
-from evsd.iam import signature
+from evsd.services.iam import signature
 
 SIGNED = ("host", "x-security-token")
 

@@ -17,13 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import evsd
 from evsd.api.app import build_app
-from evsd.api.authentication import Authenticator
-from evsd.api.failures import FailedAuthentications
-from evsd.api.routes import Services
+from evsd.api.gateway import Gatekeeper
 from evsd.api.server import Server, listen_tcp, listen_unix
-from evsd.attach.service import AttachmentService
-from evsd.daemon import privileges
-from evsd.daemon.mapped import tell_useless
+from evsd.daemon import key_process, privileges
 from evsd.daemon.ready import await_keys, tell_ready
 from evsd.daemon.settings import (
     BadOption,
@@ -37,19 +33,16 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
-from evsd.iam.service import IdentityService
-from evsd.iam.users import follow_settings
-from evsd.kms.call import Call
-from evsd.kms.client import Ask, KeyProcess, KeyProcessPaths
+from evsd.key_channel.call import Ask
+from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
 from evsd.pools.file import FilePool
 from evsd.pools.watch import POOL, STATE, SpaceWatch
 from evsd.processes import harden
+from evsd.service import Host, Service
+from evsd.services import load_records, modules
+from evsd.services.iam.service import IamService, region_of
 from evsd.store.database import Database
-from evsd.volumes.headers import VolumeHeaders
-from evsd.volumes.quotas import QuotaService
-from evsd.volumes.recovery import VolumeRecovery
-from evsd.volumes.service import VolumeService
 
 log = structlog.get_logger()
 
@@ -134,20 +127,20 @@ def _run(
     # Both before root is given up: the port may be below 1024, the key root's alone.
     tls = server_context(settings.tls)
     listeners = [_tcp_listener(http, anywhere=tls is not None or plain)] if http else []
-    privileges.shed(state, pool, settings.user)
+    privileges.drop(state, pool, settings.user)
     harden("evsd")
     if hsm is not None:
         refuse_unreadable(hsm)
     with contextlib.ExitStack() as stack:
+        load_records()
         url = f"sqlite:///{state.database}"
         database = stack.enter_context(contextlib.closing(Database(url)))
         # Before anything else is made: on a full filesystem it has room for all that is.
         database.migrate()
         listeners.append(stack.enter_context(listen_unix(state.http_socket)))
         _look_at_age(database, accepts=accepts)
-        identity = IdentityService(database, settings.region, owners, settings.mapped_users)
-        identity.prepare()
         paths = KeyProcessPaths(
+            program=key_process.__name__,
             database_url=url,
             token_dir=state.token,
             audit_log=state.audit_log,
@@ -155,37 +148,31 @@ def _run(
             hsm=hsm,
             audit_segment=settings.audit.segment_bytes,
         )
-        keys = stack.enter_context(KeyProcess(paths, lambda ask: _follow_settings(identity, ask)))
-        keys.start()
-        files = FilePool(pool)
-        group = settings.attach.gid
-        attachments = AttachmentService(database, keys, files, state.servers, group)
-        stack.enter_context(attachments)
-        attachments.start()  # it ends what the last run served to itself
-        volumes = VolumeService(database, keys, files, attachments.own_use, attachments.end_own_use)
-        stack.enter_context(volumes)
-        volumes.recover()
-        recovery = VolumeRecovery(database, keys, files)
-        watch = SpaceWatch(
+        parts: list[Service] = []
+        keys = KeyProcess(paths, lambda ask: _prepare(parts, ask))
+        space = SpaceWatch(
             _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
         )
-        stack.enter_context(watch).start()
-        services = Services(
-            keys,
-            identity,
-            volumes,
-            recovery,
-            VolumeHeaders(database, keys, files),
-            attachments,
-            QuotaService(database),
-            watch,
-            identity.region,
-            database,
+        host = Host(
+            database=database,
+            keys=keys,
+            pool=FilePool(pool),
+            space=space,
+            region=region_of(database, settings.region),
+            servers=state.servers,
+            socket_group=settings.attach.gid,
+            owners=owners,
+            unix_users=settings.mapped_users,
         )
-        failures = stack.enter_context(FailedAuthentications(keys))
-        app = build_app(services, Authenticator(identity.directory, keys, failures))
+        parts += [module.build(host) for module in modules("service")]
+        stack.enter_context(keys).start()
+        for part in parts:
+            stack.enter_context(part).start()
+        stack.enter_context(space).start()
+        app = build_app(modules("routes"), host, parts, _gatekeeper(parts))
         trouble = await_keys(keys)
-        tell_useless(settings.mapped_users, identity.directory)
+        for part in parts:
+            part.warn()
         with _signals_are_uvicorns():
             Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
     log.info("evsd stopped")
@@ -198,13 +185,15 @@ def _filesystems(state: StateDirectory, pool: Path) -> dict[str, Path]:
     return {POOL: pool, STATE: state.path}
 
 
-def _follow_settings(identity: IdentityService, ask: Ask) -> None:
-    """Have the Unix users that the settings have gained or lost made or disabled, on record."""
-    if not identity.follows_settings():
-        call = Call("evsd", identity.default_domain_id, "", "settings", "start")
-        change = {"change": follow_settings.__name__, "named": {"users": identity.unix_users}}
-        ask("change_identity", call, change)
-    identity.directory.forget()  # the process before may have died between a change and its answer
+def _prepare(parts: list[Service], ask: Ask) -> None:
+    for part in parts:
+        part.prepare(ask)
+
+
+def _gatekeeper(parts: list[Service]) -> Gatekeeper:
+    """Who is known here is IAM's to say."""
+    (iam,) = (part for part in parts if isinstance(part, IamService))
+    return iam.gatekeeper
 
 
 def _look_at_age(database: Database, *, accepts: bool) -> None:

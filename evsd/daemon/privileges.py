@@ -20,7 +20,7 @@ DEFAULT_USER = "evsd"
 log = structlog.get_logger()
 
 
-def shed(state: StateDirectory, pool: Path, user: str | None) -> None:
+def drop(state: StateDirectory, pool: Path, user: str | None) -> None:
     """Give up root for the `user` of the settings, or for evsd's own; raises `BadSettings`.
 
     A checkout under /root can't be read by anybody else: where the settings name nobody, evsd

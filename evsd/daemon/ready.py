@@ -9,7 +9,7 @@ import ssl
 import structlog
 
 import evsd
-from evsd.kms.client import KeyProcess
+from evsd.key_client.process import KeyProcess
 
 log = structlog.get_logger()
 

@@ -52,13 +52,14 @@ from pydantic import (
     model_validator,
 )
 
-from evsd.attach.files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 from evsd.audit.log import SEGMENT_BYTES
 from evsd.daemon.pin import prompt_for_pin
 from evsd.daemon.words import in_words
-from evsd.iam.policy import Role
-from evsd.iam.principals import DEFAULT, UnixUser
-from evsd.kms.client import HsmAccess
+from evsd.key_client.process import HsmAccess
+from evsd.policy import Role, given_roles
+from evsd.principal import DEFAULT, UnixUser
+from evsd.services import load_records
+from evsd.serving.files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.
@@ -156,14 +157,13 @@ class AttachSettings(BaseModel):
         return None if self.group is None else grp.getgrnam(self.group).gr_gid
 
 
-GIVEN_ROLES = [role for role in Role if role is not Role.OPERATOR]
-
-
 def _given(role: object) -> Role:
-    if role not in GIVEN_ROLES:
-        roles = ", ".join(f'"{given}"' for given in GIVEN_ROLES)
+    load_records()
+    by_name = {given.name: given for given in given_roles().values()}
+    if role not in by_name:
+        roles = ", ".join(f'"{name}"' for name in by_name)
         raise ValueError(f"must be a role ({roles}), or the table {{ user = ..., domain = ... }}")
-    return Role(str(role))
+    return by_name[str(role)]
 
 
 def _absolute(path: Path) -> Path:

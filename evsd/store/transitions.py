@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, update
 from sqlalchemy.orm import Session
 
-from evsd.machine import StateMachine
-from evsd.store.tables import Attachment, Cmk, Volume
+from evsd.state_machine import StateMachine
+from evsd.store.tables import Stateful
 
 E = TypeVar("E", bound=StrEnum)
 
 
 def advance(
     session: Session,
-    record: Cmk | Volume | Attachment,
+    record: Stateful,
     machine: StateMachine[Any, E],
     event: E,
     **changes: Any,

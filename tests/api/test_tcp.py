@@ -15,9 +15,10 @@ import pytest
 
 from evsd.api import gateway, server
 from evsd.api.app import build_app
-from evsd.api.authentication import SignedRequest
+from evsd.api.gateway import Gatekeeper, SignedRequest
 from evsd.errors import NotSigned
-from evsd.iam.principals import Principal
+from evsd.principal import Principal
+from evsd.services import modules
 from tests.support.daemon import Evsd
 
 # Only what must not come in time is waited for so shortly.
@@ -25,8 +26,15 @@ SHORT_S = 0.5
 PATIENCE_S = 60
 
 
-async def nobody(_request: SignedRequest) -> Principal:
-    raise NotSigned(reason="nobody is known here")
+class KnowsNobody(Gatekeeper):
+    async def __call__(self, _request: SignedRequest) -> Principal:
+        raise NotSigned(reason="nobody is known here")
+
+    def is_claimed(self, _headers: object) -> bool:
+        return True
+
+    def has_project(self, _principal: Principal, _project_id: str) -> bool:
+        return False
 
 
 @contextmanager
@@ -34,7 +42,7 @@ def running_server() -> Iterator[tuple[server.Server, tuple[str, int]]]:
     """The real server, in here, and its address."""
     ready = threading.Event()
     listener = server.listen_tcp("127.0.0.1:0")
-    running = server.Server(build_app(None, nobody), None, ready.set)
+    running = server.Server(build_app(modules("routes"), gatekeeper=KnowsNobody()), None, ready.set)
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()
     try:

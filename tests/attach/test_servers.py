@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from evsd.attach.server import ServerSettings, WaitingServer, stop
+from evsd.serving.server import ServerSettings, WaitingServer, stop
 from tests.support.daemon import Evsd, Object, running_evsd, until
 from tests.support.faulty import HangingDisk, hanging_pool
 from tests.support.nbd import qemu_io, works

@@ -16,16 +16,17 @@ from typing import Any
 import httpx
 import pytest
 
-from evsd.api.failures import (
+from evsd.audit.chain import newest_first
+from evsd.daemon import key_process as program
+from evsd.errors import KmsUnavailable, NotSigned
+from evsd.key_client.process import CALL_TIMEOUT_S, PROBE, KeyProcess, KeyProcessPaths
+from evsd.services.iam.failures import (
     MOST_SOURCES,
     OTHERS,
     PERIOD_S,
     FailedAuthentications,
     Failure,
 )
-from evsd.audit.chain import newest_first
-from evsd.errors import KmsUnavailable, NotSigned
-from evsd.kms.client import CALL_TIMEOUT_S, PROBE, KeyProcess, KeyProcessPaths
 from evsd.store.database import Database
 from tests.support.daemon import Evsd, Object, halted, running_evsd, until
 from tests.support.identity import SdkAuth
@@ -145,6 +146,7 @@ def keys(tmp_path: Path) -> Iterator[KeyProcess]:
     with closing(Database(url)) as database:
         database.migrate()
     paths = KeyProcessPaths(
+        program=program.__name__,
         database_url=url,
         token_dir=tmp_path / "token",
         audit_log=tmp_path / "audit.log",

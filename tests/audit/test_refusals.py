@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evsd.audit.chain import newest_first
-from evsd.kms.lifecycle import KEY_QUOTA
+from evsd.services.kms.key_process.lifecycle import KEY_QUOTA
 from tests.support.daemon import Evsd, Object
 from tests.support.identity import code
 

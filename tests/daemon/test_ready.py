@@ -10,8 +10,9 @@ from threading import Thread
 
 import pytest
 
-from evsd.kms import client
-from evsd.kms.client import HsmAccess, KeyProcess, KeyProcessPaths
+from evsd.daemon import key_process as program
+from evsd.key_client import process as client
+from evsd.key_client.process import HsmAccess, KeyProcess, KeyProcessPaths
 from evsd.store.database import Database
 from tests.support.daemon import Evsd, temporary_state, until
 from tests.support.hsm import LABEL, Hsm, new_hsm
@@ -77,7 +78,7 @@ def key_process(state: Path, hsm: Hsm) -> Iterator[KeyProcess]:
         database.migrate()
     access = HsmAccess(hsm.module, LABEL, None, hsm.pin_file, None, hsm.environment)
     paths = KeyProcessPaths(
-        url, state / "token", state / "audit.log", state / "keys.sock", hsm=access
+        program.__name__, url, state / "token", state / "audit.log", state / "keys.sock", hsm=access
     )
     with KeyProcess(paths) as process:
         process.start()

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from evsd.errors import KmsUnavailable
-from evsd.kms.channel import LoopChannel
-from evsd.kms.client import PROBE
+from evsd.key_client.loop_channel import LoopChannel
+from evsd.key_client.process import PROBE
 from tests.support.daemon import Evsd, until
 
 

@@ -1,4 +1,4 @@
-"""The envelope in each profile, checked with `cryptography` by the drawing in `evsd.kms.crypto`."""
+"""The envelope in each profile, checked with `cryptography`, as `crypto` draws it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from evsd.kms import crypto
-from evsd.kms.crypto import Profile
+from evsd.key_process import crypto
+from evsd.key_process.crypto import Profile
 
 KEY_ID = "0d0466b0-e727-4d9c-b35d-f84bb474a37f"
 CONTEXT = {"volume_id": "v", "project_id": "p"}

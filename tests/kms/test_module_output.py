@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evsd.kms.module_output import LAST_LINES, LINES
+from evsd.key_client.module_output import LAST_LINES, LINES
 from tests.kms.test_hsm_check import check_token
 from tests.support.daemon import Evsd, Object, running_evsd, until
 from tests.support.hsm import Hsm, new_hsm

@@ -15,9 +15,9 @@ import pytest
 from pkcs11 import Attribute, ObjectClass
 
 from evsd.errors import KmsUnavailable
-from evsd.kms import softhsm
-from evsd.kms.crypto import EnvelopeError
-from evsd.kms.token import SENTINEL, Token, TokenSettings
+from evsd.key_process.crypto import EnvelopeError
+from evsd.key_process.token import softhsm
+from evsd.key_process.token.token import SENTINEL, Token, TokenSettings
 
 IV = bytes(range(12))
 
@@ -104,7 +104,7 @@ def test_a_missing_pin_never_replaces_a_token_that_has_keys(tmp_path: Path) -> N
 def test_a_new_key_is_on_disk_before_it_is_used(settings: TokenSettings) -> None:
     # SoftHSM itself syncs nothing: the calls that are counted are ours.
     program = (
-        "import os; from pathlib import Path; from evsd.kms.token import *;"
+        "import os; from pathlib import Path; from evsd.key_process.token.token import *;"
         f"os.environ['SOFTHSM2_CONF'] = {str(settings.pin_file.parent / 'softhsm2.conf')!r};"
         f"Token({settings!r}).generate('cmk/durable')"
     )
@@ -124,7 +124,8 @@ def test_an_interrupted_initialisation_is_begun_anew(tmp_path: Path) -> None:
     # In a process of its own, see `settings`.
     (tmp_path / "token" / "tokens" / "half").mkdir(parents=True)
     program = (
-        "from pathlib import Path; from evsd.kms import softhsm; from evsd.kms.token import *;"
+        "from pathlib import Path; from evsd.key_process.token import softhsm;"
+        "from evsd.key_process.token.token import *;"
         f"Token(softhsm.prepare(Path({str(tmp_path / 'token')!r}))).key(SENTINEL)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ})

@@ -24,7 +24,7 @@ MakeToken = Callable[[], AbstractContextManager[ForeignToken]]
 GENERATE = """
 import sys
 from pathlib import Path
-from evsd.kms.token import Token, TokenSettings
+from evsd.key_process.token.token import Token, TokenSettings
 with Token(TokenSettings(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))) as token:
     token.ensure("cmk/before")
     print("begins", file=sys.stderr)
@@ -34,7 +34,7 @@ FIND = """
 import os, sys
 from pathlib import Path
 import pkcs11
-from evsd.kms.token_files import files_of
+from evsd.key_process.token.files import files_of
 token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
 os.environ["SOFTHSM2_CONF"] = sys.argv[4]
 print(files_of(token))

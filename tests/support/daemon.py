@@ -141,8 +141,14 @@ class Evsd:
     def ok(self, *words: str) -> str:
         """Run evsctl, which must succeed; returns what it printed."""
         done = self.ctl(*words)
-        assert done.status == 0, (words, done)
+        assert done.status == 0, (words, done, self.exceptions() if "internal" in done.err else "")
         return done.out.strip()
+
+    def exceptions(self) -> list[str]:
+        """The traces that evsd and evsd-keys have logged."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry["exception"] for entry in entries if "exception" in entry]
 
     def object(self, *words: str) -> Object:
         """Run evsctl with JSON output."""
@@ -220,7 +226,7 @@ class Evsd:
         # the pool, which is unmounted next.
         until(lambda: not any(server is not None and server.running for server in servers))
         # The evsd-keys of an evsd that was killed ends a moment later.
-        until(lambda: not (self.server_pids() or self._pids(" evsd.kms.process ")))
+        until(lambda: not (self.server_pids() or self._pids(" evsd.daemon.key_process.main ")))
 
     def restarted_with(self, *statements: str) -> None:
         """Stop it if it runs, change its records, as if time had passed, and start it again."""

@@ -19,9 +19,10 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from evsd.daemon.key_process import main as process
 from evsd.daemon.settings import StateDirectory
-from evsd.kms import process, softhsm
-from evsd.kms.call import Call, Operation
+from evsd.key_channel.call import Call, Operation
+from evsd.key_process.token import softhsm
 from evsd.store.database import Database
 from tests.support.daemon import Evsd
 

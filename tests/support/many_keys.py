@@ -20,7 +20,7 @@ import json, sys
 from pathlib import Path
 from pkcs11 import Attribute, KeyType, MechanismFlag
 from evsd.kms import softhsm
-from evsd.kms.token import Token
+from evsd.key_process.token.token import Token
 
 token = Token(softhsm.prepare(Path(sys.argv[1]), may_initialise=False))
 token.open()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from evsd.cli.output import Session, output_option, pass_session, table, yes_option
-from evsd.iam.policy import GrantOperation
+from evsd.services.kms.permissions import GrantOperation
 
 COLUMNS = ["id", "to", "operations", "name"]
 

@@ -1,1 +1,0 @@
-"""Attachments: one nbdkit process for each, supervised."""

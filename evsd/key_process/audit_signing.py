@@ -1,0 +1,42 @@
+"""The key that signs the audit log's records: the token's, so that files alone can't forge them."""
+
+from __future__ import annotations
+
+from evsd.audit.chain import signature
+from evsd.errors import KmsUnavailable
+from evsd.key_channel.call import Call, Result, operation
+from evsd.key_process import crypto
+from evsd.key_process.token.token import Token
+
+AUDIT_KEY = "evsd/audit"
+
+
+class AuditSigning:
+    """Derives the key once the token is there, and checks signatures for who reads the log."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._key: bytes | None = None
+
+    def key(self) -> bytes | None:
+        """The key, or None while the token was not there yet; never waits for the token."""
+        if self._key is None and self._token.is_open:
+            try:
+                self._key = self._token.secret(AUDIT_KEY)
+            except KmsUnavailable:
+                return None
+        return self._key
+
+    @operation
+    def check_audit_signatures(self, _call: Call, pairs: list[list[str]]) -> Result:
+        """Which of these (hash, signature) pairs are false, by index; None without the token."""
+        key = self.key()
+        if key is None:
+            return {"false": None}
+        return {
+            "false": [
+                index
+                for index, (digest, signed) in enumerate(pairs)
+                if not crypto.same_secret(signature(key, digest), signed)
+            ]
+        }

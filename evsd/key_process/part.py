@@ -1,0 +1,36 @@
+"""What a service does in evsd-keys, and what it stands on there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from evsd.key_process.token.token import Token
+from evsd.key_process.usage import UsageLog
+from evsd.store.database import Database
+
+# Done now and then; yields after each piece of work, for requests come first.
+Round = Callable[[], AsyncIterator[None]]
+
+
+# Answers a server that asks for its key: a request line and its pid in, an answer line out.
+REQUEST_LIMIT = 64 * 1024
+Release = Callable[[bytes, int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the services share in evsd-keys."""
+
+    database: Database
+    token: Token
+    usage: UsageLog
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPart:
+    """One service's part: objects with operations, see `evsd.key_channel.call`."""
+
+    operations: tuple[object, ...]
+    maintenance: tuple[Round, ...] = ()
+    release: Release | None = None

@@ -1,0 +1,57 @@
+"""What a service is: its part in evsd, and what all services stand on.
+
+A service is a folder of `evsd.services`, where it is listed once. Of these modules it has what it
+needs, and each is found by its name:
+
+    errors        what it refuses with, as published
+    permissions   who may do what, declared with `evsd.policy`
+    tables        its records
+    routes        `ROUTERS`, its part of the HTTP API
+    service       `build(host)`, its part in evsd: a `Service`
+    key_process   what it does in evsd-keys: `build(parts)`, a tuple of objects with operations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evsd.key_channel.call import Ask
+from evsd.key_client.process import KeyProcess
+from evsd.pools.file import FilePool
+from evsd.pools.watch import SpaceWatch
+from evsd.principal import UnixUser
+from evsd.resource import Resource
+from evsd.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the services of one evsd share."""
+
+    database: Database
+    keys: KeyProcess
+    pool: FilePool
+    space: SpaceWatch
+    region: str
+    servers: Path  # the directory of the processes that serve volumes
+    socket_group: int | None  # may open the socket of every server
+    owners: frozenset[int]  # the Unix users that started evsd
+    unix_users: Mapping[str, UnixUser]  # whom the settings let others act as
+
+
+class Service(Resource):
+    """One service's part in evsd. It is made, prepared, started and closed, in this order."""
+
+    def prepare(self, ask: Ask) -> None:
+        """Do what must be done with each new key process before anybody else may ask it."""
+
+    def start(self) -> None:
+        """Go on with what the last run of evsd has left."""
+
+    def warn(self) -> None:
+        """Log what is wrong, once keys can be used or it is known why not."""
+
+    def close(self) -> None:
+        """End what was begun."""

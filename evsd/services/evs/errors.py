@@ -1,0 +1,258 @@
+"""Every error of EVS: its published code, status, message and remedy."""
+
+from __future__ import annotations
+
+from evsd.errors import PublishedError
+
+
+class EvsError(PublishedError):
+    """Base of what the volume service can answer."""
+
+
+class VolumeIdMalformed(EvsError):
+    code, status = "EVS.1002", 400
+    template = "{value!r} is not a volume id"
+
+
+class VolumeNameBad(EvsError):
+    code, status = "EVS.1003", 400
+    template = "bad volume name {value!r}: {reason}"
+
+
+class VolumeNameTaken(VolumeNameBad):
+    template = "a volume named {name} exists already in this project"
+    remedy_template = "choose another name, or delete that volume"
+
+
+class EvsBadRequest(EvsError):
+    code, status = "EVS.1009", 400
+    template = "bad request: {reason}"
+
+
+class EvsBadField(EvsBadRequest):
+    template = "bad {field} {value!r}: {reason}"
+
+
+class EvsMissing(EvsBadRequest):
+    template = "{field} is missing"
+
+
+class VolumeDescriptionBad(EvsError):
+    code, status = "EVS.1004", 400
+    template = "bad volume description: {reason}"
+
+
+class EvsMalformed(EvsError):
+    code, status = "EVS.5400", 400
+    template = "the request body can't be read: {reason}"
+
+
+class VolumeSizeBad(EvsError):
+    code, status = "EVS.1010", 400
+    template = "bad volume size {value!r}: whole GiB from 1 to 32768"
+
+
+class VolumeTypeUnknown(EvsError):
+    code, status = "EVS.2070", 400
+    template = "volume type {value!r} does not exist"
+
+
+class EvsBadLimit(EvsError):
+    code, status = "EVS.1023", 400
+    template = "bad limit or offset {value!r}: limit is 1 to 1000, offset 0 or more"
+
+
+class VolumeMarkerUnknown(EvsError):
+    code, status = "EVS.1024", 400
+    template = "there is no volume {value!r}, after which the list would go on"
+    remedy_template = "list from the beginning: the volume was deleted meanwhile"
+
+
+class VolumeNotDeletable(EvsError):
+    code, status = "EVS.1046", 400
+    template = "volume {name} is {status}, only an available one or one in error can be deleted"
+    remedy_template = "if it is attached, detach it first: evsctl detach {name}"
+
+
+class VolumeNotExtendable(EvsError):
+    code, status = "EVS.1048", 400
+    template = "volume {name} is {status}, only an available one can be extended"
+    remedy_template = (
+        "its clients would not see the new size; if it is attached, detach it first: "
+        "evsctl detach {name}"
+    )
+
+
+class VolumeNotExtended(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was not extended, its file is as it was: {reason}"
+    remedy_template = "{remedy}"
+
+
+class VolumeNotLarger(EvsError):
+    code, status = "EVS.1015", 400
+    template = "volume {name} has {size} GiB, {value} GiB is not larger"
+    remedy_template = "volumes can't be made smaller"
+
+
+class VolumeNotDeleted(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was not deleted, its file is as it was: {reason}"
+    remedy_template = "if it is to go, delete it again: evsctl delete {name}"
+
+
+class VolumeQuotaExceeded(EvsError):
+    code, status = "EVS.1034", 400
+    template = "project {project} has {used} of its {limit} volumes, {wanted} more is too many"
+    remedy_template = (
+        "delete one that nobody needs, or ask evsd's operator for more: evsctl quota set"
+    )
+
+
+class GigabyteQuotaExceeded(EvsError):
+    code, status = "EVS.1042", 400
+    template = (
+        "the volumes of project {project} have {used} of its {limit} GiB, {wanted} more is too many"
+    )
+    remedy_template = VolumeQuotaExceeded.remedy_template
+
+
+class VolumeUpdateEmpty(EvsError):
+    code, status = "EVS.1007", 400
+    template = "neither a name nor a description is given"
+
+
+class VolumeCancelled(EvsError):
+    code, status = "EVS.5500", 500
+    template = "volume {name} was deleted while it was being created"
+
+
+class VolumeFileNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "there is no file {name} in the pool that could be registered"
+    remedy_template = (
+        "a file of no registered volume, of the pool's own directory and owner, named "
+        "VOLUME-ID.luks as `cryptsetup luksDump` shows the id (UUID)"
+    )
+
+
+class VolumeFileBad(EvsError):
+    code, status = "EVS.1009", 400
+    template = "the file {name} can't be registered: {reason}"
+
+
+class VolumeHeaderUnreadable(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the header of volume {name} can't be backed up: {reason}"
+    remedy_template = "if it is damaged, restore it: evsctl header restore {name} FILE"
+
+
+class VolumeHeaderBusy(EvsError):
+    code, status = "EVS.1048", 400
+    template = "the header of volume {name} can't be restored: {reason}"
+    remedy_template = "only an available volume's can; if it is attached: evsctl detach {name}"
+
+
+class VolumeHeaderBad(EvsError):
+    code, status = "EVS.1009", 400
+    template = "this is no backup of the header of volume {name}: {reason}"
+    remedy_template = "the volume's header is as it was"
+
+
+class VolumeOfAnotherProject(EvsError):
+    code, status = "EVS.1009", 400
+    template = "the file {name} belongs to project {project}"
+    remedy_template = "evsctl --project {project} recover {name}"
+
+
+class VolumeKeyNotEnabled(EvsError):
+    code, status = "EVS.2040", 400
+    template = "{reason}"
+
+
+class VolumeEncryptionBad(EvsError):
+    code, status = "EVS.2041", 400
+    template = "bad encryption fields: {reason}"
+    remedy_template = (
+        "every volume here is encrypted; leave the fields out to use the project's default key"
+    )
+
+
+class NotDelegated(EvsError):
+    code, status = "EVS.2055", 400
+    template = "the volume service may not use keys in project {project}"
+    remedy_template = (
+        "ask a security administrator of domain {domain} to run: evsctl delegation create"
+    )
+
+
+class EvsForbidden(EvsError):
+    code, status = "EVS.5403", 403
+    template = "{user} may not do {permission}"
+    remedy_template = "ask a user with one of these roles: {roles}"
+
+
+class EvsProjectMismatch(EvsError):
+    code, status = "EVS.0003", 403
+    template = "project {project_id} is not one of yours"
+
+
+class VolumeNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "volume {name} does not exist"
+    remedy_template = "`evsctl list` shows the volumes of this project"
+
+
+class AttachmentNotFound(VolumeNotFound):
+    template = "attachment {name} does not exist"
+    remedy_template = "`evsctl show` shows the attachment of a volume"
+
+
+class VolumeNotAttachable(EvsError):
+    code, status = "EVS.2134", 400
+    template = "volume {name} is {status}, only an available one can be attached"
+    remedy_template = "evsctl show {name} tells who has it; if nobody does: evsctl detach {name}"
+
+
+class VolumeHalfExtended(VolumeNotAttachable):
+    template = "volume {name} is {status}: an extension of it neither ended nor could be undone"
+    remedy_template = (
+        "its data is whole; the job or evsd's log says what failed, mend that and extend it again: "
+        "evsctl extend {name} --size SIZE"
+    )
+
+
+class AttachFailed(VolumeNotAttachable):
+    template = "the server of volume {name} did not start: {reason}"
+    remedy_template = "nothing was written to the volume; evsd's log has the rest"
+
+
+class VolumeInUse(EvsError):
+    code, status = "EVS.2068", 400
+    template = "volume {name} is in use by {clients}"
+    remedy_template = (
+        "stop that first; if it can't be stopped, evsctl detach {name} --force takes its disk away"
+    )
+
+
+class DetachFailed(EvsError):
+    code, status = "EVS.5500", 500
+    template = "attachment {name} can't be ended: {reason}"
+    remedy_template = "look at the host and the pool; evsd ends it as soon as that can be done"
+
+
+class PoolFailed(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the pool fails volume {name}: {reason}"
+    remedy_template = "look at the pool's filesystem, then try again"
+
+
+class PoolUnknown(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the pool's filesystem can't be asked for its space"
+    remedy_template = "evsd's log says why"
+
+
+class JobNotFound(EvsError):
+    code, status = "Common.0011", 400
+    template = "job {job_id} does not exist"

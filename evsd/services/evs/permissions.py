@@ -1,0 +1,65 @@
+"""Who may do what in EVS."""
+
+from __future__ import annotations
+
+from evsd.policy import (
+    EVERY_CALLER,
+    ONLY_OPERATOR,
+    READERS,
+    TENANT_ADMINISTRATOR,
+    USER,
+    Permission,
+    Role,
+    Roles,
+    declare,
+)
+
+EVS_ADMINISTRATOR = Role("EVS Administrator", "evs_adm")
+VOLUME_USERS = frozenset({EVS_ADMINISTRATOR, TENANT_ADMINISTRATOR, USER})
+
+
+class EvsPermission(Permission):
+    """What a route needs."""
+
+    VOLUME_CREATE = "evs:volumes:create"
+    VOLUME_LIST = "evs:volumes:list"
+    VOLUME_SHOW = "evs:volumes:get"
+    VOLUME_UPDATE = "evs:volumes:update"
+    VOLUME_EXTEND = "evs:volumes:extend"
+    VOLUME_MANAGE = "evs:volumes:manage"
+    VOLUME_DELETE = "evs:volumes:delete"
+    HEADER_BACKUP = "evs:volumes:backupHeader"
+    HEADER_RESTORE = "evs:volumes:restoreHeader"
+    VOLUME_ATTACH = "evs:volumes:attach"
+    VOLUME_DETACH = "evs:volumes:detach"
+    ATTACHMENT_SHOW = "evs:attachments:get"
+    JOB_SHOW = "evs:jobs:get"
+    VOLUME_QUOTA_SHOW = "evs:quotas:get"
+    VOLUME_QUOTA_UPDATE = "evs:quotas:update"
+    POOL_SHOW = "evs:pools:get"
+    STATUS_SHOW = "evs:status:get"
+
+
+POLICY: dict[Permission, Roles] = {
+    EvsPermission.VOLUME_CREATE: VOLUME_USERS,
+    EvsPermission.VOLUME_LIST: READERS,
+    EvsPermission.VOLUME_SHOW: READERS,
+    EvsPermission.VOLUME_UPDATE: VOLUME_USERS,
+    EvsPermission.VOLUME_EXTEND: VOLUME_USERS,
+    EvsPermission.VOLUME_MANAGE: ONLY_OPERATOR,
+    EvsPermission.VOLUME_DELETE: VOLUME_USERS,
+    # With a keyslot that an administrator added, a backup is as good as the right to attach.
+    EvsPermission.HEADER_BACKUP: VOLUME_USERS,
+    EvsPermission.HEADER_RESTORE: VOLUME_USERS,
+    EvsPermission.VOLUME_ATTACH: VOLUME_USERS,
+    EvsPermission.VOLUME_DETACH: VOLUME_USERS,
+    EvsPermission.ATTACHMENT_SHOW: READERS,
+    EvsPermission.JOB_SHOW: READERS,
+    EvsPermission.VOLUME_QUOTA_SHOW: READERS,
+    # How much of the host's disks tenants get is the operator's business, and so are the disks.
+    EvsPermission.VOLUME_QUOTA_UPDATE: ONLY_OPERATOR,
+    EvsPermission.POOL_SHOW: ONLY_OPERATOR,
+    EvsPermission.STATUS_SHOW: EVERY_CALLER,
+}
+
+declare(POLICY, roles=[EVS_ADMINISTRATOR])

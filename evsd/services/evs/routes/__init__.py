@@ -1,0 +1,14 @@
+"""EVS v2.1 and Cinder v3 as published, and paths of evsd's own."""
+
+from fastapi.routing import APIRouter
+
+from evsd.services.evs.routes import cinder, headers, quotas, status, volume_lists, volumes
+
+ROUTERS: tuple[APIRouter, ...] = (
+    volume_lists.routes,  # before what takes any word for a volume's id
+    volumes.routes,
+    cinder.routes,
+    headers.routes,
+    *quotas.ROUTERS,
+    status.routes,
+)

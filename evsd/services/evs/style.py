@@ -1,0 +1,44 @@
+"""How EVS, and Cinder, draw an error, and which published code a bad field has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from evsd.api.errors import Style
+from evsd.errors import PublishedError
+from evsd.services.evs import errors as e
+
+
+def _evs_body(error: PublishedError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": error.text}}
+
+
+def _cinder_body(error: PublishedError) -> dict[str, Any]:
+    # cinderclient reads code and message; the published code is for our own client.
+    name = {401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 503: "serviceUnavailable"}
+    kind = name.get(error.status, "badRequest" if error.status < 500 else "computeFault")
+    return {kind: {"code": error.status, "message": error.text, "error_code": error.code}}
+
+
+EVS = Style(
+    body=_evs_body,
+    malformed=e.EvsMalformed,
+    missing=e.EvsMissing,
+    invalid=e.EvsBadField,
+    forbidden=e.EvsForbidden,
+    foreign_project=e.EvsProjectMismatch,
+    fields={
+        "size": e.VolumeSizeBad,
+        "new_size": e.VolumeSizeBad,
+        "name": e.VolumeNameBad,
+        "description": e.VolumeDescriptionBad,
+        "volume_type": e.VolumeTypeUnknown,
+        "limit": e.EvsBadLimit,
+        "offset": e.EvsBadLimit,
+        "volume_id": e.VolumeIdMalformed,
+        "__system__cmkid": e.VolumeEncryptionBad,
+        "__system__encrypted": e.VolumeEncryptionBad,
+    },
+)
+CINDER = replace(EVS, body=_cinder_body, fields={})

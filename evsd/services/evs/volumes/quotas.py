@@ -1,0 +1,113 @@
+"""How many volumes, of how many GiB in all, a project may have.
+
+A limit is held in the transaction that makes the record it is about: of two requests that would
+go beyond it together one is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from evsd.jobs.tables import Job
+from evsd.services.evs.errors import EvsProjectMismatch, GigabyteQuotaExceeded, VolumeQuotaExceeded
+from evsd.services.evs.tables import Quota, Volume
+from evsd.services.evs.volumes import journal
+from evsd.services.iam.tables import Project
+from evsd.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a project; None is no limit."""
+
+    volumes: int | None = None
+    gigabytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a project has: GiB as volumes show them, and what extensions under way will add."""
+
+    volumes: int
+    gigabytes: int
+    growing: int
+    by_type: dict[str, tuple[int, int]]  # volumes and GiB of each volume type
+
+
+class QuotaService:
+    """The quotas of all projects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def show(self, project_id: str) -> tuple[Limits, Usage]:
+        """What a project may have, and has; raises `EvsProjectMismatch` where there is none."""
+        with self._database.reading() as session:
+            if session.get(Project, project_id) is None:
+                raise EvsProjectMismatch(project_id=project_id)
+            return _limits(session, project_id), _usage(session, project_id)
+
+    def set(self, project_id: str, **changes: int | None) -> Limits:
+        """Change limits; what a project has already it keeps."""
+        with self._database.transaction() as session:
+            if session.get(Project, project_id) is None:
+                raise EvsProjectMismatch(project_id=project_id)
+            limits = replace(_limits(session, project_id), **changes)
+            session.merge(
+                Quota(project_id=project_id, volumes=limits.volumes, gigabytes=limits.gigabytes)
+            )
+        return limits
+
+    def promised(self) -> int:
+        """The GiB of all volumes of all projects."""
+        with self._database.reading() as session:
+            return session.scalar(select(func.sum(Volume.size_gib))) or 0
+
+
+def require(session: Session, project_id: str, *, volumes: int = 0, gigabytes: int = 0) -> None:
+    """Refuse what goes beyond the project's limits, before it is added in this session.
+
+    Raises `VolumeQuotaExceeded`, `GigabyteQuotaExceeded`.
+    """
+    limits = _limits(session, project_id)
+    if limits == Limits():
+        return
+    name, has = session.get_one(Project, project_id).name, _usage(session, project_id)
+    if limits.volumes is not None and volumes and has.volumes + volumes > limits.volumes:
+        raise VolumeQuotaExceeded(
+            project=name, used=has.volumes, limit=limits.volumes, wanted=volumes
+        )
+    used = has.gigabytes + has.growing
+    if limits.gigabytes is not None and used + gigabytes > limits.gigabytes:
+        raise GigabyteQuotaExceeded(
+            project=name, used=used, limit=limits.gigabytes, wanted=gigabytes
+        )
+
+
+def _limits(session: Session, project_id: str) -> Limits:
+    # Locked until the end of a transaction, where the database can do that: SQLite has one writer.
+    quota = session.get(Quota, project_id, with_for_update=True)
+    return Limits() if quota is None else Limits(quota.volumes, quota.gigabytes)
+
+
+def _usage(session: Session, project_id: str) -> Usage:
+    query = select(Volume.volume_type, func.count(), func.sum(Volume.size_gib))
+    query = query.where(Volume.project_id == project_id).group_by(Volume.volume_type)
+    by_type = {kind: (count, size) for kind, count, size in session.execute(query).tuples()}
+    growing = select(Job.entities, Volume.size_gib).where(
+        Job.project_id == project_id,
+        Job.status == "RUNNING",
+        Job.type == journal.EXTEND,
+        Volume.id == Job.entities["volume_id"].as_string(),
+    )
+    return Usage(
+        volumes=sum(count for count, _ in by_type.values()),
+        gigabytes=sum(size for _, size in by_type.values()),
+        growing=sum(
+            int(entities["size"]) - size for entities, size in session.execute(growing).tuples()
+        ),
+        by_type=by_type,
+    )

@@ -1,0 +1,87 @@
+"""Who a request comes from: the kernel says it of a unix socket, a signature of TCP.
+
+Whoever fails to prove it is on record (`failures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evsd.api.gateway import Gatekeeper, SignedRequest
+from evsd.errors import NotSigned, PublishedError
+from evsd.key_channel.call import UNKNOWN, Call
+from evsd.key_client.process import KeyProcess
+from evsd.principal import Principal
+from evsd.services.iam import signature
+from evsd.services.iam.failures import FailedAuthentications, Failure
+from evsd.services.iam.principals import Directory
+
+
+class Authenticator(Gatekeeper):
+    """The gateway's gatekeeper."""
+
+    def __init__(
+        self, directory: Directory, keys: KeyProcess, failures: FailedAuthentications
+    ) -> None:
+        self._directory, self._keys, self._failures = directory, keys, failures
+
+    async def __call__(self, request: SignedRequest) -> Principal:
+        """The principal of one request."""
+        try:
+            return await self._authenticated(request)
+        except PublishedError as error:
+            await self._failures.note(_failure(request, error))
+            raise
+
+    def is_claimed(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a request says that it is signed, truly or not."""
+        return signature.is_claimed(headers)
+
+    def has_project(self, principal: Principal, project_id: str) -> bool:
+        """Whether the project is one of the caller's domain."""
+        return self._directory.has_project(principal, project_id)
+
+    async def _authenticated(self, request: SignedRequest) -> Principal:
+        if request.peer_uid is None:
+            return await self._signer(request)
+        if request.peer_is_server:
+            raise NotSigned(reason="the server of a volume may ask for nothing here")
+        principal = self._directory.unix_user(request.peer_uid)
+        if principal is None:
+            raise NotSigned(reason=f"Unix user {request.peer_uid} is not known to evsd")
+        return principal
+
+    async def _signer(self, request: SignedRequest) -> Principal:
+        signed = signature.read(
+            request.method, request.path, request.query, request.headers, request.body
+        )
+        # The comparison is made where the secret is.
+        anybody = Call(UNKNOWN, "", "", request.peer_address, request.request_id)
+        signer = await self._keys.ask(
+            "check_signature",
+            anybody,
+            access=signed.access,
+            texts=signed.strings_to_sign,
+            signature=signed.value,
+            token=signed.security_token,
+        )
+        user_id, agency_id, source = signer["user_id"], signer["agency_id"], request.peer_address
+        principal = (
+            self._directory.agent(user_id, agency_id, source)
+            if agency_id
+            else self._directory.signer(user_id, source, temporary=signer["temporary"])
+        )
+        if principal is None:
+            raise NotSigned(reason=f"the user of access key {signed.access} may not act any more")
+        return principal
+
+
+def _failure(request: SignedRequest, error: PublishedError) -> Failure:
+    uid = request.peer_uid
+    return Failure(
+        source=request.peer_address if uid is None else f"uid:{uid}",
+        request_id=request.request_id,
+        request=f"{request.method} {request.path[:128].decode(errors='replace')}",
+        access=signature.access_named(request.headers),
+        error=error,
+    )

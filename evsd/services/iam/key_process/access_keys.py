@@ -1,0 +1,259 @@
+"""Access keys (AK/SK): made, listed, changed, and signatures checked, where their secrets are.
+
+Who may ask for whose keys is decided before, by the API; here a key belongs to a user, and an
+`owner` narrows what is found to that user's keys.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from evsd.errors import NotSigned
+from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.tickets import ticket_digest
+from evsd.key_process import crypto
+from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
+from evsd.key_process.token.token import Token
+from evsd.key_process.usage import UsageLog
+from evsd.services.iam.errors import IamNotFound
+from evsd.services.iam.signature import sign
+from evsd.services.iam.tables import AccessKey, Agency, User
+from evsd.store.cache import Cache
+from evsd.store.database import Database, utcnow
+
+# How exact the time of the last use is: a write for each request would cost more than the request.
+LAST_USE_STEP = timedelta(minutes=15)
+
+
+class AccessKeyService:
+    """Access keys of all users; their secrets leave this process once, when they are made."""
+
+    def __init__(self, database: Database, token: Token, usage: UsageLog) -> None:
+        self._database, self._token, self._used = database, token, usage.used
+        self._secrets: dict[str, str] = {}  # opened ones, by AK
+        self._records = Cache(database, _by_access)
+
+    @operation
+    def create_access_key(self, call: Call, user_id: str, description: str) -> Result:
+        """A new AK/SK pair for a user; the secret is told this once. Raises `IamNotFound`."""
+        wanted = AccessKey(user_id=user_id, description=description)
+        record, secret = self._create(call, "create-access-key", wanted)
+        return {**_credential(record), "secret": secret}
+
+    @operation
+    def create_temporary_key(
+        self, call: Call, user_id: str, agency_id: str | None, seconds: int
+    ) -> Result:
+        """A pair with a security token and an end; acts as the agency if one is given."""
+        token = crypto.new_security_token()
+        record, secret = self._create(
+            call,
+            "create-temporary-key",
+            AccessKey(
+                user_id=user_id,
+                agency_id=agency_id,
+                expires_at=utcnow() + timedelta(seconds=seconds),
+                token_sha256=ticket_digest(token),
+            ),
+        )
+        return {
+            "access": record.access,
+            "secret": secret,
+            "securitytoken": token,
+            "expires_at": _time(record.expires_at),
+        }
+
+    def _create(self, call: Call, action: str, record: AccessKey) -> tuple[AccessKey, str]:
+        record.access, secret = crypto.new_access_key()
+        record.created_at = utcnow()
+        context = {"access": record.access}
+        key = service_key(self._token)
+        with (
+            self._database.transaction() as session,
+            self._used(call, action, SERVICE_KEY_ID) as use,
+        ):
+            use.context = _described(record)
+            use.key_domain_id = _trusting_domain(session, record)
+            session.execute(delete(AccessKey).where(AccessKey.expires_at < record.created_at))
+            record.wrapped_secret = crypto.wrap(key, SERVICE_KEY_ID, 1, secret.encode(), context)
+            session.add(record)
+            try:
+                session.flush()
+            except IntegrityError as error:
+                raise IamNotFound(what="user", name=record.user_id) from error
+        return record, secret
+
+    @operation
+    def list_access_keys(self, call: Call, user_id: str) -> Result:
+        """A user's permanent access keys, without their secrets."""
+        del call
+        query = select(AccessKey).where(
+            AccessKey.user_id == user_id, AccessKey.expires_at.is_(None)
+        )
+        with self._database.reading() as session:
+            found = session.scalars(query.order_by(AccessKey.created_at))
+            return {"credentials": [_credential(record) for record in found]}
+
+    @operation
+    def show_access_key(self, call: Call, access: str, owner: str | None) -> Result:
+        """One permanent key of the caller's domain, and when it was last used."""
+        with self._database.reading() as session:
+            record = _find(session, call, access, owner)
+            return {**_credential(record), "last_use_time": _time(record.last_used_at)}
+
+    @operation
+    def update_access_key(
+        self,
+        call: Call,
+        access: str,
+        owner: str | None,
+        active: bool | None,
+        description: str | None,
+    ) -> Result:
+        """Stop a key at once, let it be used again, or describe it anew."""
+        with (
+            self._database.transaction() as session,
+            self._used(call, "update-access-key", SERVICE_KEY_ID, {"access": access}) as use,
+        ):
+            record = _find(session, call, access, owner)
+            record.active = record.active if active is None else active
+            use.context = {**_described(record), "status": _status(record)}
+            record.description = record.description if description is None else description
+        return _credential(record)
+
+    @operation
+    def delete_access_key(self, call: Call, access: str, owner: str | None) -> Result:
+        """End an access key; raises `IamNotFound`."""
+        with (
+            self._database.transaction() as session,
+            self._used(call, "delete-access-key", SERVICE_KEY_ID, {"access": access}) as use,
+        ):
+            record = _find(session, call, access, owner)
+            use.context = _described(record)
+            session.delete(record)
+        self._secrets.pop(access, None)
+        return {}
+
+    # --- signatures ----------------------------------------------------------------------------
+
+    @operation
+    def check_signature(
+        self, call: Call, access: str, texts: list[str], signature: str, token: str | None
+    ) -> Result:
+        """Who signed one of `texts`; raises `NotSigned`. The secret stays in this process."""
+        record = self._records(access)
+        if record is None:
+            self._secrets.pop(access, None)
+            raise NotSigned(reason=f"access key {access} does not exist")
+        if not record.active:
+            raise NotSigned(reason=f"access key {access} is inactive")
+        self._check_token(record, token)
+        secret = self._secret(call, record)
+        # All of them, whichever it is: how long it takes tells nothing.
+        matches = [crypto.same_secret(sign(secret, text), signature) for text in texts]
+        if not any(matches):
+            raise NotSigned(reason="signature verification failed")
+        self._note_use(record)
+        return {
+            "user_id": record.user_id,
+            "agency_id": record.agency_id,
+            "temporary": record.expires_at is not None,
+        }
+
+    def _check_token(self, record: AccessKey, token: str | None) -> None:
+        if record.token_sha256 is None or record.expires_at is None:
+            if token is not None:
+                raise NotSigned(reason=f"access key {record.access} has no security token")
+            return
+        if token is None:
+            raise NotSigned(reason="X-Security-Token is missing")
+        if not crypto.same_secret(ticket_digest(token), record.token_sha256):
+            raise NotSigned(reason="token decryption failed")
+        if record.expires_at <= utcnow():
+            self._secrets.pop(record.access, None)
+            raise NotSigned(reason=f"the security token has expired at {_time(record.expires_at)}")
+
+    def _note_use(self, record: AccessKey) -> None:
+        now = utcnow()
+        if record.last_used_at is not None and now - record.last_used_at < LAST_USE_STEP:
+            return
+        with self._database.transaction() as session:
+            used = session.get(AccessKey, record.access)
+            if used is not None:
+                used.last_used_at = now
+
+    def _secret(self, call: Call, record: AccessKey) -> str:
+        if record.access not in self._secrets:
+            context = {"access": record.access}
+            try:
+                envelope = crypto.parse(record.wrapped_secret)
+                secret = crypto.unwrap(service_key(self._token), envelope, context)
+            except crypto.EnvelopeError as error:
+                raise NotSigned(reason=f"access key {record.access} can't be opened") from error
+            # Done, but not used before it is recorded. Where it fails, that is a failed
+            # authentication, of which strangers must not be able to make a record each.
+            with self._used(call, "open-access-key", SERVICE_KEY_ID, context):
+                pass
+            self._secrets[record.access] = secret.decode()
+        return self._secrets[record.access]
+
+
+def _described(record: AccessKey) -> dict[str, str]:
+    """An access key as a record of the log tells of it."""
+    facts = {"access": record.access, "user_id": record.user_id}
+    if record.agency_id is not None:
+        facts["agency_id"] = record.agency_id
+    if record.expires_at is not None:
+        facts["expires_at"] = str(_time(record.expires_at))
+    return facts
+
+
+def _trusting_domain(session: Session, record: AccessKey) -> str:
+    """The domain as whose agency the key acts, which sees that in the log too."""
+    agency = session.get(Agency, record.agency_id) if record.agency_id is not None else None
+    return agency.domain_id if agency is not None else ""
+
+
+def _by_access(session: Session, access: str) -> AccessKey | None:
+    return session.get(AccessKey, access)
+
+
+def _find(session: Session, call: Call, access: str, owner: str | None) -> AccessKey:
+    """A permanent key of the caller's domain; raises `IamNotFound`, for another's too."""
+    query = (
+        select(AccessKey)
+        .join(User)
+        .where(
+            AccessKey.access == access,
+            AccessKey.expires_at.is_(None),
+            User.domain_id == call.domain_id,
+        )
+    )
+    if owner is not None:
+        query = query.where(AccessKey.user_id == owner)
+    record = session.scalars(query).first()
+    if record is None:
+        raise IamNotFound(what="access key", name=access)
+    return record
+
+
+def _credential(record: AccessKey) -> Result:
+    return {
+        "access": record.access,
+        "user_id": record.user_id,
+        "status": _status(record),
+        "description": record.description,
+        "create_time": _time(record.created_at),
+    }
+
+
+def _status(record: AccessKey) -> str:
+    return "active" if record.active else "inactive"
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="microseconds") + "Z"

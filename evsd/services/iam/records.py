@@ -1,0 +1,29 @@
+"""Finding and writing identity records: another domain's looks like a missing one."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from evsd.services.iam.errors import IamConflict, IamNotFound
+from evsd.services.iam.tables import Agency, Group, Project, User
+
+R = TypeVar("R", Project, User, Group, Agency)
+
+
+def find(session: Session, table: type[R], record_id: str, domain_id: str) -> R:
+    """A record of the domain; raises `IamNotFound`, for another domain's too."""
+    record = session.get(table, record_id)
+    if record is None or record.domain_id != domain_id:
+        raise IamNotFound(what=table.__name__.lower(), name=record_id)
+    return record
+
+
+def flush(session: Session, what: str, name: str) -> None:
+    """Write what was added or changed; raises `IamConflict` if the name is taken."""
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise IamConflict(what=what, name=name) from error

@@ -1,0 +1,38 @@
+"""Changes of identity records: evsd asks for them, evsd-keys makes and records them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from evsd.api.routes import Caller
+from evsd.key_channel.call import Call
+from evsd.services.iam.changes import Change, Facts
+from evsd.services.iam.routes.parts import UsesIam
+from evsd.services.iam.service import IamService
+
+
+class Changes:
+    """The changes of one request."""
+
+    def __init__(self, call: Call, iam: IamService) -> None:
+        self._call, self._iam = call, iam
+
+    def make(self, change: Change, **named: object) -> Facts:
+        """Have one change made, and return the new ids; it counts from the next request on."""
+        try:
+            answer = self._iam.keys.call(
+                "change_identity", self._call, change=change.__name__, named=named
+            )
+        finally:  # it may have been made even where no answer came
+            self._iam.directory.forget()
+        facts: Facts = answer["facts"]
+        return facts
+
+
+async def _changes(call: Caller, iam: UsesIam) -> Changes:
+    return Changes(call, iam)
+
+
+MakesChanges = Annotated[Changes, Depends(_changes)]

@@ -1,0 +1,220 @@
+"""The life of a CMK: made, shown, renamed, enabled, disabled, scheduled for deletion."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from evsd.errors import PublishedError
+from evsd.key_channel.call import Call, Result, operation
+from evsd.key_process.token.labels import key_label
+from evsd.services.kms.errors import (
+    AliasExists,
+    AlreadyPendingDeletion,
+    KeyNotDisabled,
+    KeyNotEnabled,
+    KeyPendingDeletion,
+    NotPendingDeletion,
+    TooManyKeys,
+)
+from evsd.services.kms.key_process.grants import GRANT_QUOTA
+from evsd.services.kms.key_process.key_store import KeyStore, by_alias, find, versions
+from evsd.services.kms.permissions import GrantOperation
+from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
+from evsd.services.kms.tables import Cmk, Grant, KeyVersion
+from evsd.store.database import utcnow
+from evsd.store.transitions import advance
+
+KEY_QUOTA = 100
+KMS, EXTERNAL = "kms", "external"
+
+
+class KeyLife:
+    """CMKs of all projects."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+
+    @operation
+    def create_key(self, call: Call, alias: str, description: str, origin: str) -> Result:
+        """Make a CMK; raises `AliasExists`, `TooManyKeys`."""
+        with self._keys.database.reading() as session:
+            if _count(session, _custom(call.project_id)) >= KEY_QUOTA:
+                raise TooManyKeys(quota=KEY_QUOTA)
+            if by_alias(session, call.project_id, alias) is not None:
+                raise AliasExists(alias=alias)
+        return key_details(self.add_key(call, alias, description, origin))
+
+    @operation
+    def list_keys(self, call: Call, state: str | None, limit: int, offset: int) -> Result:
+        """One page of a project's keys, newest first, and how many there are in all."""
+        found = select(Cmk).where(Cmk.project_id == call.project_id)
+        found = found.where(
+            Cmk.status == state if state is not None else Cmk.status != KeyState.DESTROYED
+        )
+        page = found.order_by(Cmk.created_at.desc(), Cmk.id.desc()).limit(limit).offset(offset)
+        with self._keys.database.reading() as session:
+            total = _count(session, found)
+            return {"keys": [key_details(cmk) for cmk in session.scalars(page)], "total": total}
+
+    @operation
+    def describe_key(self, call: Call, key_id: str) -> Result:
+        """One key's details, and when imported material expires."""
+        with self._keys.database.reading() as session:
+            cmk = find(session, call, key_id, GrantOperation.DESCRIBE_KEY)
+            expiring = [v.expires_at for v in versions(session, cmk.id) if v.expires_at]
+            return {**key_details(cmk), "expires_at": _iso(expiring[0]) if expiring else None}
+
+    @operation
+    def enable_key(self, call: Call, key_id: str) -> Result:
+        """Disabled -> enabled; raises `KeyNotDisabled`."""
+        return self._change(call, "enable-key", key_id, KeyEvent.ENABLE, KeyNotDisabled)
+
+    @operation
+    def disable_key(self, call: Call, key_id: str) -> Result:
+        """Enabled -> disabled; raises `KeyNotEnabled`."""
+        return self._change(call, "disable-key", key_id, KeyEvent.DISABLE, KeyNotEnabled)
+
+    @operation
+    def schedule_key_deletion(self, call: Call, key_id: str, days: int) -> Result:
+        """Destroy the key `days` days from now; raises `AlreadyPendingDeletion`."""
+        day = utcnow() + timedelta(days=days)
+        action, event = "schedule-key-deletion", KeyEvent.SCHEDULE_DELETION
+        return self._change(call, action, key_id, event, AlreadyPendingDeletion, deletion_at=day)
+
+    @operation
+    def cancel_key_deletion(self, call: Call, key_id: str) -> Result:
+        """Pending deletion -> disabled, or pending import if its material has gone meanwhile."""
+        action, event = "cancel-key-deletion", KeyEvent.CANCEL_DELETION
+        return self._change(call, action, key_id, event, NotPendingDeletion, deletion_at=None)
+
+    @operation
+    def update_key_alias(self, call: Call, key_id: str, alias: str) -> Result:
+        """Rename a key; raises `AliasExists`, `KeyPendingDeletion`."""
+        wanted = {"alias": alias}
+        with self._keys.changing(call, "update-key-alias", key_id, wanted) as (session, cmk):
+            if cmk.status == KeyState.PENDING_DELETION:
+                raise KeyPendingDeletion(name=cmk.alias)
+            other = by_alias(session, cmk.project_id, alias)
+            if other is not None and other.id != cmk.id:
+                raise AliasExists(alias=alias)
+            cmk.alias = alias
+        return {"key_id": cmk.id, "key_alias": alias}
+
+    @operation
+    def update_key_description(self, call: Call, key_id: str, description: str) -> Result:
+        """Describe a key anew."""
+        with self._keys.changing(call, "update-key-description", key_id) as (_, cmk):
+            cmk.description = description
+        return {"key_id": cmk.id, "key_description": description}
+
+    @operation
+    def user_quotas(self, call: Call) -> Result:
+        """How much of what a project may have it has."""
+        with self._keys.database.reading() as session:
+            keys = _count(session, _custom(call.project_id))
+            per_key = (
+                select(func.count(Grant.id))
+                .join(Cmk, Cmk.id == Grant.key_id)
+                .where(Cmk.project_id == call.project_id)
+                .group_by(Grant.key_id)
+            )
+            most = max(session.scalars(per_key), default=0)
+        return {"CMK": (keys, KEY_QUOTA), "grant_per_CMK": (most, GRANT_QUOTA)}
+
+    def add_key(
+        self, call: Call, alias: str, description: str, origin: str = KMS, *, default: bool = False
+    ) -> Cmk:
+        """Token object first, record second: a crash between leaves an object nobody ever used."""
+        now = utcnow()
+        cmk = Cmk(
+            id=str(uuid.uuid4()),
+            domain_id=call.domain_id,
+            project_id=call.project_id,
+            alias=alias,
+            description=description,
+            status=KeyState.ENABLED if origin == KMS else KeyState.PENDING_IMPORT,
+            is_default=default,
+            version=1,
+            origin=origin,
+            created_at=now,
+        )
+        first = None
+        if origin == KMS:
+            made = self._keys.token.generate(key_label(cmk.id, 1))
+            first = KeyVersion(key_id=cmk.id, version=1, profile=made.profile, created_at=now)
+        try:
+            with (
+                self._keys.database.transaction() as session,
+                self._keys.used(call, "create-key", cmk.id, {"alias": alias}) as use,
+            ):
+                use.of(cmk)
+                session.add(cmk)
+                try:
+                    session.flush()
+                except IntegrityError as error:
+                    raise AliasExists(alias=alias) from error
+                if first is not None:
+                    session.add(first)
+        except Exception:
+            if first is not None:
+                self._keys.token.destroy(key_label(cmk.id, 1))
+            raise
+        return cmk
+
+    def _change(
+        self,
+        call: Call,
+        action: str,
+        key_id: str,
+        event: KeyEvent,
+        refused: type[PublishedError],
+        **changes: Any,
+    ) -> Result:
+        day = _iso(changes.get("deletion_at"))
+        context = {"deletion_at": day} if day else ""
+        with self._keys.changing(call, action, key_id, context) as (session, cmk):
+            if not advance(session, cmk, KEY_STATES, event, **changes):
+                raise refused(name=cmk.alias, state=KeyState(cmk.status).word)
+            if cmk.origin == EXTERNAL and not versions(session, cmk.id):
+                advance(session, cmk, KEY_STATES, KeyEvent.LOSE_MATERIAL)
+        return {"key_id": cmk.id, "key_state": cmk.status}
+
+
+def key_details(cmk: Cmk) -> Result:
+    """A key as the control channel carries it; times are ISO 8601 in UTC."""
+    return {
+        "key_id": cmk.id,
+        "domain_id": cmk.domain_id,
+        "key_alias": cmk.alias,
+        "key_description": cmk.description,
+        "creation_date": cmk.created_at.isoformat(),
+        "deletion_at": _iso(cmk.deletion_at),
+        "key_state": cmk.status,
+        "is_default": cmk.is_default,
+        "origin": cmk.origin,
+        "rotated": cmk.rotation_days is not None,
+        "version": cmk.version,
+    }
+
+
+def _iso(moment: Any) -> str | None:
+    return None if moment is None else str(moment.isoformat())
+
+
+def _custom(project_id: str) -> Select[Any]:
+    """The keys that count: neither default ones nor destroyed ones."""
+    return select(Cmk).where(
+        Cmk.project_id == project_id,
+        Cmk.is_default.is_(False),
+        Cmk.status != KeyState.DESTROYED,
+    )
+
+
+def _count(session: Session, found: Select[Any]) -> int:
+    return session.scalar(found.with_only_columns(func.count(), maintain_column_froms=True)) or 0

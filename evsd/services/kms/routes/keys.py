@@ -1,0 +1,273 @@
+"""CMKs: create, list, describe, enable, disable, delete, rename; quotas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi.routing import APIRouter
+from pydantic import Field
+
+from evsd.api.fields import KeyId
+from evsd.api.routes import Caller, Model, UsesHost, UsesKeys, needs, router
+from evsd.services.kms.permissions import KmsPermission
+from evsd.services.kms.routes.bodies import (
+    BASE,
+    Alias,
+    Body,
+    Description,
+    KeyBody,
+    KeyDetails,
+    Number,
+    PageBody,
+    PageResponse,
+    key_details,
+    page_end,
+)
+from evsd.services.kms.style import KMS
+
+# The published specs; keys here are AES_256, of the others there are none.
+SPECS = (
+    "ALL|AES_256|SM4|RSA_2048|RSA_3072|RSA_4096|EC_P256|EC_P384|SECP256K1|SM2|ED25519"
+    "|HMAC_256|HMAC_384|HMAC_512|HMAC_SM3"
+)
+
+
+class CreateKeyBody(Body):
+    """create-key."""
+
+    key_alias: Alias
+    key_description: Description = ""
+    key_spec: Annotated[str, Field(pattern="^AES_256$")] = "AES_256"
+    key_usage: Annotated[str, Field(pattern="^ENCRYPT_DECRYPT$")] = "ENCRYPT_DECRYPT"
+    origin: Annotated[str, Field(pattern="^(kms|external)$")] = "kms"
+
+
+class ListKeysBody(PageBody):
+    """list-keys."""
+
+    key_state: Annotated[str, Field(pattern="^[1-5]$")] | None = None
+    key_spec: Annotated[str, Field(pattern=f"^({SPECS})$")] = "AES_256"
+    enterprise_project_id: str | None = None
+
+
+class ScheduleDeletionBody(KeyBody):
+    """schedule-key-deletion."""
+
+    pending_days: Annotated[Number, Field(ge=7, le=1096)]
+
+
+class AliasBody(KeyBody):
+    """update-key-alias."""
+
+    key_alias: Alias
+
+
+class DescriptionBody(KeyBody):
+    """update-key-description."""
+
+    key_description: Description
+
+
+class CreatedKey(Model):
+    """Of create-key."""
+
+    key_id: str
+    domain_id: str
+    region_id: str
+
+
+class CreateKeyResponse(Model):
+    """Of create-key."""
+
+    key_info: CreatedKey
+
+
+class DescribeKeyResponse(Model):
+    """Of describe-key."""
+
+    key_info: KeyDetails
+
+
+class ListKeysResponse(PageResponse):
+    """Of list-keys."""
+
+    keys: list[str]
+    key_details: list[KeyDetails]
+
+
+class KeyState(Model):
+    """A key's new state; all that is answered to schedule- and cancel-key-deletion."""
+
+    key_id: str
+    key_state: str
+
+
+class KeyStateResponse(Model):
+    """Of enable-key and disable-key."""
+
+    key_info: KeyState
+
+
+class KeyAlias(Model):
+    """A key's new alias."""
+
+    key_id: KeyId
+    key_alias: str
+
+
+class KeyAliasResponse(Model):
+    """Of update-key-alias."""
+
+    key_info: KeyAlias
+
+
+class KeyDescription(Model):
+    """A key's new description."""
+
+    key_id: KeyId
+    key_description: str
+
+
+class KeyDescriptionResponse(Model):
+    """Of update-key-description."""
+
+    key_info: KeyDescription
+
+
+class Quota(Model):
+    """One kind of thing, how many there are and may be."""
+
+    type: str
+    used: int
+    quota: int
+
+
+class Quotas(Model):
+    """All kinds."""
+
+    resources: list[Quota]
+
+
+class QuotasResponse(Model):
+    """Of user-quotas."""
+
+    quotas: Quotas
+
+
+class InstancesResponse(Model):
+    """Of user-instances."""
+
+    instance_num: int
+
+
+routes: APIRouter = router(KMS, "KMS")
+
+
+@routes.post(f"{BASE}/create-key", **needs(KmsPermission.KEY_CREATE))
+async def create_key(body: CreateKeyBody, call: Caller, host: UsesHost) -> CreateKeyResponse:
+    """Make a CMK on the token, or a record that waits for imported material."""
+    key = await host.keys.ask(
+        "create_key",
+        call,
+        alias=body.key_alias,
+        description=body.key_description,
+        origin=body.origin,
+    )
+    created = CreatedKey(key_id=key["key_id"], domain_id=key["domain_id"], region_id=host.region)
+    return CreateKeyResponse(key_info=created)
+
+
+@routes.post(f"{BASE}/list-keys", **needs(KmsPermission.KEY_LIST))
+async def list_keys(
+    call: Caller, host: UsesHost, body: ListKeysBody | None = None
+) -> ListKeysResponse:
+    """One page of the project's keys; the marker is an offset."""
+    page = body or ListKeysBody()
+    of_every_key = page.enterprise_project_id in (None, "", "0", "all")
+    none = page.key_spec not in ("AES_256", "ALL") or not of_every_key
+    listed = await host.keys.ask(
+        "list_keys",
+        call,
+        state="none" if none else page.key_state,
+        limit=page.limit,
+        offset=page.marker,
+    )
+    details = [key_details(key, host.region) for key in listed["keys"]]
+    return ListKeysResponse(
+        keys=[key.key_id for key in details],
+        key_details=details,
+        **page_end(page, len(details), listed["total"]),
+    )
+
+
+@routes.post(f"{BASE}/describe-key", **needs(KmsPermission.KEY_SHOW))
+async def describe_key(body: KeyBody, call: Caller, host: UsesHost) -> DescribeKeyResponse:
+    """Everything about one key."""
+    key = await host.keys.ask("describe_key", call, key_id=body.key_id)
+    return DescribeKeyResponse(key_info=key_details(key, host.region))
+
+
+@routes.post(f"{BASE}/enable-key", **needs(KmsPermission.KEY_ENABLE))
+async def enable_key(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyStateResponse:
+    """Let a disabled key be used again."""
+    return KeyStateResponse(
+        key_info=KeyState(**await keys.ask("enable_key", call, key_id=body.key_id))
+    )
+
+
+@routes.post(f"{BASE}/disable-key", **needs(KmsPermission.KEY_DISABLE))
+async def disable_key(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyStateResponse:
+    """Let the key be used no more, until it is enabled."""
+    return KeyStateResponse(
+        key_info=KeyState(**await keys.ask("disable_key", call, key_id=body.key_id))
+    )
+
+
+@routes.post(f"{BASE}/schedule-key-deletion", **needs(KmsPermission.KEY_SCHEDULE_DELETION))
+async def schedule_key_deletion(
+    body: ScheduleDeletionBody, call: Caller, keys: UsesKeys
+) -> KeyState:
+    """Destroy the key, and with it all it encrypted, when the waiting period ends."""
+    answer = await keys.ask(
+        "schedule_key_deletion", call, key_id=body.key_id, days=body.pending_days
+    )
+    return KeyState(**answer)
+
+
+@routes.post(f"{BASE}/cancel-key-deletion", **needs(KmsPermission.KEY_CANCEL_DELETION))
+async def cancel_key_deletion(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyState:
+    """Keep the key after all; it is disabled then."""
+    return KeyState(**await keys.ask("cancel_key_deletion", call, key_id=body.key_id))
+
+
+@routes.post(f"{BASE}/update-key-alias", **needs(KmsPermission.KEY_UPDATE))
+async def update_key_alias(body: AliasBody, call: Caller, keys: UsesKeys) -> KeyAliasResponse:
+    """Rename a key."""
+    answer = await keys.ask("update_key_alias", call, key_id=body.key_id, alias=body.key_alias)
+    return KeyAliasResponse(key_info=KeyAlias(**answer))
+
+
+@routes.post(f"{BASE}/update-key-description", **needs(KmsPermission.KEY_UPDATE))
+async def update_key_description(
+    body: DescriptionBody, call: Caller, keys: UsesKeys
+) -> KeyDescriptionResponse:
+    """Describe a key anew."""
+    answer = await keys.ask(
+        "update_key_description", call, key_id=body.key_id, description=body.key_description
+    )
+    return KeyDescriptionResponse(key_info=KeyDescription(**answer))
+
+
+@routes.get(f"{BASE}/user-quotas", **needs(KmsPermission.KEY_QUOTA_SHOW))
+async def user_quotas(call: Caller, keys: UsesKeys) -> QuotasResponse:
+    """How many keys and grants a project has and may have."""
+    found = await keys.ask("user_quotas", call)
+    resources = [Quota(type=kind, used=used, quota=quota) for kind, (used, quota) in found.items()]
+    return QuotasResponse(quotas=Quotas(resources=resources))
+
+
+@routes.get(f"{BASE}/user-instances", **needs(KmsPermission.KEY_QUOTA_SHOW))
+async def user_instances(call: Caller, keys: UsesKeys) -> InstancesResponse:
+    """How many keys the project has, default ones apart."""
+    found = await keys.ask("user_quotas", call)
+    return InstancesResponse(instance_num=found["CMK"][0])

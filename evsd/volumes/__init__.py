@@ -1,1 +1,0 @@
-"""Volumes: their records, their life, and what is written to the pool."""
