@@ -14,7 +14,8 @@ from alembic.config import Config
 from sqlalchemy import MetaData, select
 
 import evsd.audit.tables
-import evsd.jobs.tables  # noqa: F401 - they belong to the tables too
+import evsd.jobs.tables
+import evsd.serving.tables  # noqa: F401 - they belong to the tables too
 from evsd.services import load_records
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent

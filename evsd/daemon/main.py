@@ -33,6 +33,7 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
+from evsd.host import host_id
 from evsd.key_channel.call import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
@@ -42,6 +43,7 @@ from evsd.processes import harden
 from evsd.service import Host, Service
 from evsd.services import load_records, modules
 from evsd.services.iam.service import IamService, region_of
+from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 
 log = structlog.get_logger()
@@ -153,19 +155,24 @@ def _run(
         space = SpaceWatch(
             _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
         )
+        own_id, files = host_id(state.host), FilePool(pool)
+        servers = ServerSupervisor(
+            database, files, state.release_socket, state.servers, own_id, settings.attach.gid
+        )
         host = Host(
+            id=own_id,
             database=database,
             keys=keys,
-            pool=FilePool(pool),
+            pool=files,
             space=space,
             region=region_of(database, settings.region),
-            servers=state.servers,
-            socket_group=settings.attach.gid,
+            servers=servers,
             owners=owners,
             unix_users=settings.mapped_users,
         )
         parts += [module.build(host) for module in modules("service")]
         stack.enter_context(keys).start()
+        stack.enter_context(servers).start()
         for part in parts:
             stack.enter_context(part).start()
         stack.enter_context(space).start()

@@ -245,6 +245,7 @@ class StateDirectory:
         self.servers = self.path / "nbd"
         self.pool = self.path / "pool"
         self.changes = self.path / "evsd.changes"
+        self.host = self.path / "evsd.host"
 
     def is_own(self, path: Path) -> bool:
         """Whether this is the name of something that evsd makes in it."""

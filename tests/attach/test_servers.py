@@ -28,7 +28,7 @@ from tests.support.volume import create, new_header
 # evsd, but it starts its servers by way of a script in its state directory.
 BY_SCRIPT = """
 import runpy, sys
-from evsd.attach import server
+from evsd.serving import server
 sys.argv = sys.argv[1:]
 script, command = f"{sys.argv[2]}/nbdkit", server._command
 server._command = lambda *given: [script, *command(*given)[1:]]
@@ -38,7 +38,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 # evsd, but it is soon tired of waiting for what hangs.
 IMPATIENT = """
 import runpy, sys
-from evsd.attach import server
+from evsd.serving import server
 from evsd.connector import writing
 server.STOP_TIMEOUT_S = 0.1
 writing.REPLY_TIMEOUT_S = 3
@@ -52,8 +52,16 @@ WITHOUT_MIGRATIONS_AFTER_0008 = (
     "ALTER TABLE key_versions DROP COLUMN profile",
     "DROP TABLE quotas",
     "ALTER TABLE attachments DROP COLUMN attached_by",
-    "ALTER TABLE attachments DROP COLUMN owner_uid",
-    "ALTER TABLE attachments DROP COLUMN server_boot",
+    "ALTER TABLE attachments DROP COLUMN host_id",
+    "ALTER TABLE attachments ADD COLUMN server_pid INTEGER",
+    "ALTER TABLE attachments ADD COLUMN server_start INTEGER",
+    "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
+    """UPDATE attachments SET (server_pid, server_start, ticket_sha256) =
+       (SELECT pid, started, ticket_sha256 FROM servers WHERE servers.id = attachments.id)""",
+    "DROP TABLE servers",
+    "ALTER TABLE jobs DROP COLUMN host_id",
+    "ALTER TABLE jobs DROP COLUMN boot",
+    "ALTER TABLE jobs DROP COLUMN arguments",
 )
 
 
@@ -146,8 +154,8 @@ def test_what_has_the_pid_and_the_start_of_a_server_of_another_boot_is_a_strange
             evsd.stop()
             os.kill(server, signal.SIGKILL)
             evsd.restarted_with(
-                f"UPDATE attachments SET server_pid = {stranger.pid}, server_start = {started}, "  # noqa: S608
-                f"server_boot = '{uuid.uuid4()}'"
+                f"UPDATE servers SET pid = {stranger.pid}, started = {started}, "  # noqa: S608
+                f"boot = '{uuid.uuid4()}'"
             )
             until(lambda: qemu_io(uri, "read -P 1 0 4k").returncode == 0, 60)
             evsd.ok("detach", "data")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from evsd.api.fields import UUID_PATTERN, VolumeId, microseconds, printable
 from evsd.api.routes import Caller, Model, needs, router
 from evsd.key_channel.call import Call
-from evsd.services.evs.attachments.health import device_state, server_state
+from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.errors import (
     EvsBadField,
     EvsBadRequest,
@@ -308,7 +308,7 @@ def show_view(call: Call, evs: EvsService, volume_id: str) -> VolumeView:
     for attachment in attachments:
         clients = evs.attachments.clients(attachment)
         looked = {
-            SERVER: server_state(attachment),
+            SERVER: evs.attachments.server_state(attachment),
             DEVICE: device_state(attachment),
             ACCESS_MODE: attachment.mode,
             ATTACHED_BY: attachment.attached_by,
@@ -370,8 +370,8 @@ def _attachment(attachment: Attachment) -> AttachmentOfVolume:
         id=attachment.volume_id,
         volume_id=attachment.volume_id,
         server_id=attachment.instance or "",
-        device=str(attachment.connector.get("mountpoint") or ""),
-        host_name=str(attachment.connector.get("host") or ""),
+        device=attachment.connector.mountpoint,
+        host_name=attachment.connector.host,
         attached_at=microseconds(attachment.attached_at) if attachment.attached_at else "",
     )
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
 from evsd.connector import ConnectorError
 from evsd.connector.writing import write_zeros
 from evsd.resource import Resource
-
-# Serves a volume to evsd itself until the block ends; gives the server's socket.
-Serve = Callable[[str], AbstractContextManager[Path]]
+from evsd.services.evs.volumes.own_use import OwnUse
 
 log = structlog.get_logger()
 
@@ -41,8 +37,8 @@ class _Work:
 class Preallocation(Resource):
     """The operations that fill volumes, one thread each, by the volume's id."""
 
-    def __init__(self, serve: Serve) -> None:
-        self._serve = serve
+    def __init__(self, own_use: OwnUse) -> None:
+        self._own_use = own_use
         self._works: dict[str, _Work] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -87,7 +83,7 @@ class Preallocation(Resource):
                 raise Cancelled
 
         written(0)
-        with self._serve(volume_id) as socket:
+        with self._own_use.serve(volume_id) as socket:
             try:
                 write_zeros(socket, start, end, written)
             except ConnectorError as error:

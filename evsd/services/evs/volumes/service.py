@@ -14,13 +14,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from evsd.errors import PublishedError, storage_error
 from evsd.jobs.tables import Job
@@ -39,7 +37,6 @@ from evsd.services.evs.errors import (
     VolumeNotDeleted,
     VolumeNotExtendable,
     VolumeNotExtended,
-    VolumeNotFound,
     VolumeNotLarger,
 )
 from evsd.services.evs.key_context import encryption_context
@@ -47,7 +44,9 @@ from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal, quotas
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
-from evsd.services.evs.volumes.preallocation import Cancelled, Preallocation, Serve
+from evsd.services.evs.volumes.own_use import OwnUse
+from evsd.services.evs.volumes.preallocation import Cancelled, Preallocation
+from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
 from evsd.space import REFUSALS
@@ -81,15 +80,10 @@ class VolumeService(Resource):
         database: Database,
         keys: KeyProcess,
         pool: FilePool,
-        serve: Serve,
-        end_serving: Callable[[str], None],
+        own_use: OwnUse,
     ) -> None:
-        """`end_serving(volume_id)` makes sure that no server that evsd started for itself is left.
-
-        It raises `DetachFailed` where one can't be ended.
-        """
         self._database, self._keys, self._pool = database, keys, pool
-        self._filler, self._end_serving = Preallocation(serve), end_serving
+        self._filler, self._end_serving = Preallocation(own_use), own_use.end
 
     def close(self) -> None:
         """Stop filling volumes; `recover` deals with them at the next start."""
@@ -436,14 +430,6 @@ def _not_extended(name: str, cause: BaseException | None) -> PublishedError:
 
 def _reason(error: BaseException | None) -> str:
     return str((isinstance(error, OSError) and error.strerror) or error)
-
-
-def find(session: Session, project_id: str, volume_id: str) -> Volume:
-    """The volume's record in this session; a foreign one looks like a missing one."""
-    volume = session.get(Volume, volume_id)
-    if volume is None or volume.project_id != project_id:
-        raise VolumeNotFound(name=volume_id)
-    return volume
 
 
 def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:

@@ -21,10 +21,11 @@ from evsd.key_process import crypto
 from evsd.key_process.usage import UsageLog
 from evsd.processes import Process
 from evsd.services.evs.key_context import encryption_context, service_call
-from evsd.services.evs.tables import Attachment, Volume
+from evsd.services.evs.tables import Volume
 from evsd.services.iam.tables import Project
 from evsd.services.kms.errors import BadCiphertext, TicketRefused
 from evsd.services.kms.key_process.service_keys import ServiceKeys
+from evsd.serving.tables import ServerRecord
 from evsd.store.database import Database
 
 RELEASE = "release-volume-key"
@@ -63,12 +64,12 @@ class KeyRelease:
 
     def _release(self, request: KeyRequest, peer_pid: int) -> tuple[bytes, bytes]:
         with self._database.reading() as session:
-            attachment = session.get(Attachment, request.attachment_id)
-            if attachment is None or not _is_its_server(attachment, request.ticket, peer_pid):
+            server = session.get(ServerRecord, request.attachment_id)
+            if server is None or not _is_it(server, request.ticket, peer_pid):
                 self._refuse(request.attachment_id, peer_pid)
-            volume = session.get_one(Volume, attachment.volume_id)
+            volume = session.get_one(Volume, server.disk_id)
             project = session.get_one(Project, volume.project_id)
-        call = service_call(volume, project, f"pid:{peer_pid}", attachment.id)
+        call = service_call(volume, project, f"pid:{peer_pid}", server.id)
         context = encryption_context(project.id, volume.id)
         if len(request.public_key) != crypto.ENCAPSULATED_LENGTH:
             with self._used(call, RELEASE, volume.cmk_id, context):
@@ -76,7 +77,7 @@ class KeyRelease:
         data_key = self._keys.unwrap_volume_key(
             call, RELEASE, volume.cmk_id, request.wrapped_dek, context
         )
-        return crypto.seal(data_key, request.public_key, attachment.id)
+        return crypto.seal(data_key, request.public_key, server.id)
 
     def _refuse(self, attachment_id: str, peer_pid: int) -> NoReturn:
         """A false ticket is a refused use of a key, and recorded like one."""
@@ -99,9 +100,9 @@ def _parse(line: bytes) -> KeyRequest | None:
         return None
 
 
-def _is_its_server(attachment: Attachment, ticket: str, peer_pid: int) -> bool:
+def _is_it(server: ServerRecord, ticket: str, peer_pid: int) -> bool:
     return (
-        crypto.same_secret(ticket_digest(ticket), attachment.ticket_sha256)
-        and attachment.server is not None
-        and attachment.server == Process.of(peer_pid)
+        crypto.same_secret(ticket_digest(ticket), server.ticket_sha256)
+        and server.process is not None
+        and server.process == Process.of(peer_pid)
     )
