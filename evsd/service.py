@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evsd.jobs.service import Jobs
 from evsd.key_channel.call import Ask
 from evsd.key_client.process import KeyProcess
 from evsd.pools.file import FilePool
@@ -37,6 +38,7 @@ class Host:
     space: SpaceWatch
     region: str
     servers: ServerSupervisor
+    jobs: Jobs
     owners: frozenset[int]  # the Unix users that started evsd
     unix_users: Mapping[str, UnixUser]  # whom the settings let others act as
 

@@ -34,6 +34,7 @@ from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
 from evsd.host import host_id
+from evsd.jobs.service import Jobs
 from evsd.key_channel.call import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
@@ -167,6 +168,7 @@ def _run(
             space=space,
             region=region_of(database, settings.region),
             servers=servers,
+            jobs=Jobs(database, own_id),
             owners=owners,
             unix_users=settings.mapped_users,
         )
@@ -174,7 +176,10 @@ def _run(
         stack.enter_context(keys).start()
         stack.enter_context(servers).start()
         for part in parts:
-            stack.enter_context(part).start()
+            stack.enter_context(part)
+        stack.enter_context(host.jobs)  # which end before what they work with
+        for part in parts:
+            part.start()
         stack.enter_context(space).start()
         app = build_app(modules("routes"), host, parts, _gatekeeper(parts))
         trouble = await_keys(keys)

@@ -20,7 +20,9 @@ class EvsService(Service):
         servable = Servable(keys, pool)
         self.host = host
         self.attachments = AttachmentService(database, servable, host.servers, host.id)
-        self.volumes = VolumeService(database, keys, pool, OwnUse(database, servable, host.servers))
+        self.volumes = VolumeService(
+            database, keys, pool, OwnUse(database, servable, host.servers), host.jobs
+        )
         self.registration = VolumeRegistration(database, keys, pool)
         self.headers = VolumeHeaders(database, keys, pool)
         self.quotas = QuotaService(database)
@@ -28,11 +30,10 @@ class EvsService(Service):
     def start(self) -> None:
         """End attachments that were left unfinished, then take up what was begun with volumes."""
         self.attachments.start()
-        self.volumes.recover()
+        self.volumes.start()
 
     def close(self) -> None:
-        """Stop what works on volumes, then what ends attachments."""
-        self.volumes.close()
+        """End no more attachments."""
         self.attachments.close()
 
 

@@ -26,7 +26,7 @@ from evsd.services.evs.routes.parts import UsesEvs
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import EVS
 from evsd.services.evs.tables import Attachment, Volume
-from evsd.services.evs.volumes.service import NewVolume
+from evsd.services.evs.volumes.creation import NewVolume
 from evsd.space import Level, in_words
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
@@ -253,7 +253,7 @@ def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
         job_id=job.id,
         job_type=job.type,
         status=job.status,
-        progress=evs.volumes.percent(job),
+        progress=evs.host.jobs.percent(job),
         begin_time=_job_time(job.begin_at),
         end_time=_job_time(job.end_at) if job.end_at else None,
         entities=JobEntities(**job.entities),
