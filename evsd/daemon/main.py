@@ -46,6 +46,7 @@ from evsd.services import load_records, modules
 from evsd.services.iam.service import IamService, region_of
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
+from evsd.store.sqlite import DatabaseUnsupported, url_of
 
 log = structlog.get_logger()
 
@@ -72,7 +73,7 @@ log = structlog.get_logger()
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], [space], "
-    "[unix_users], [tls].",
+    "[unix_users], [database], [tls].",
 )
 @click.option(
     "--new-database",
@@ -104,14 +105,16 @@ def main(
     """
     configure_logging()
     try:
-        state, settings = StateDirectory(state_dir), read_file(config)
+        settings = read_file(config)
+        with told_of(config):
+            state = StateDirectory(state_dir, settings.database.file)
         pool = settings.pool or state.pool
         if not new_database:
             refuse_lost_database(state, pool)
         accepts |= not state.database.exists()
         with taken(state, pool, new_database=new_database), told_of(config):
             _run(state, pool, settings, http, plain, accepts=accepts)
-    except (BadSettings, PublishedError, SQLAlchemyError, OSError) as error:
+    except (BadSettings, DatabaseUnsupported, PublishedError, SQLAlchemyError, OSError) as error:
         log.error("evsd can't run", reason=str(error))
         sys.exit(1)
 
@@ -136,7 +139,7 @@ def _run(
         refuse_unreadable(hsm)
     with contextlib.ExitStack() as stack:
         load_records()
-        url = f"sqlite:///{state.database}"
+        url = url_of(state.database)
         database = stack.enter_context(contextlib.closing(Database(url)))
         # Before anything else is made: on a full filesystem it has room for all that is.
         database.migrate()

@@ -74,6 +74,12 @@ class ServerRecords:
         with self._database.reading() as session:
             return list(session.scalars(select(ServerRecord).where(ServerRecord.on(self._host_id))))
 
+    def other_hosts(self) -> list[str]:
+        """The hosts, but for this one, that have servers on record."""
+        others = select(ServerRecord.host_id).where(~ServerRecord.on(self._host_id)).distinct()
+        with self._database.reading() as session:
+            return [host_id for host_id in session.scalars(others) if host_id]
+
     def ids(self) -> list[str]:
         """All that there are, on whatever host."""
         with self._database.reading() as session:

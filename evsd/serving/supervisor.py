@@ -86,6 +86,13 @@ class ServerSupervisor(Resource):
                 # One that is stuck must not keep evsd from all others.
                 log.exception("not adopted", server=record.id)
         self._name_strangers()
+        for host_id in self.records.other_hosts():
+            log.warning(
+                "servers of another host are left alone",
+                host=host_id,
+                remedy="if this host has taken its place, write that id into evsd.host of the "
+                "state directory and start evsd again; else detach their volumes",
+            )
 
     def close(self) -> None:
         """Stop watching; the servers go on, the next run of evsd adopts them."""
