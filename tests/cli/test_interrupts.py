@@ -35,7 +35,7 @@ def interrupted_at(evsd: Evsd, call: str, number: int, *words: str) -> Result:
 def files_opened(shared_evsd: Evsd) -> int:
     """How many files `evsctl list` opens: it differs between machines."""
     shared_evsd.ok("list")  # writes what Python compiles, so that it is only read from now on
-    strace = ["strace", "-qq", "-e", "trace=openat", shared_evsd.evsctl, "list"]
+    strace = ["strace", "-qq", "-e", "trace=openat", str(shared_evsd.evsctl), "list"]
     environment = {"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{shared_evsd.socket}"}
     done = subprocess.run(strace, env=environment, capture_output=True, text=True, check=True)
     return done.stderr.count("openat(")
