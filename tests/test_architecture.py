@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 # From the lowest to the highest; a package imports only what stands on lines above its own.
 LAYERS = [
     {"errors", "machine", "processes", "logs", "durable", "resource", "connector", "space"},
+    {"images"},
     {"store"},
     {"audit", "iam", "pools"},
     {"kms"},

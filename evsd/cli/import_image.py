@@ -1,0 +1,178 @@
+"""evsctl import: a disk image into a volume.
+
+A volume that is imported has another name until it is whole. So whatever interrupts it, nothing
+half-made is ever taken for the whole.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from evsd import images
+from evsd.cli.client import Api, Object
+from evsd.cli.copying import GIB, STREAM, attached_for_copy, failures_refused
+from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
+from evsd.cli.output import Session, output_option, pass_session
+from evsd.cli.problems import note, warn
+from evsd.cli.progress import progress_bar
+from evsd.cli.secrets import key_file_option, passphrase, passphrase_option
+from evsd.cli.volumes import create_volume, show_volume, thick_option
+
+MAX_NAME = 255
+
+
+@click.command("import")
+@click.argument("file", type=click.Path())
+@click.argument("name")
+@click.option("--key", "key_reference", metavar="KEY", help="Key id or alias; else evs/default.")
+@thick_option
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(images.FORMATS),
+    help="What FILE is; else its own marks tell. luks: LUKS1 or LUKS2; gzip, xz, bzip2 and zstd: "
+    "a raw image that is compressed.",
+)
+@click.option(
+    "--force-damaged",
+    is_flag=True,
+    help="Import what is left of an image that is cut or damaged; what is missing reads as zeros.",
+)
+@passphrase_option
+@key_file_option
+@output_option
+@pass_session
+def import_volume(
+    session: Session,
+    file: str,
+    name: str,
+    key_reference: str | None,
+    thick: bool,
+    image_format: str | None,
+    force_damaged: bool,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+) -> None:
+    """Make a volume of a disk image: raw, qcow2, qed, vmdk, vhd, vhdx, vdi or LUKS.
+
+    Its size is that of the disk in FILE, rounded up to whole GiB; what is a hole in FILE stays
+    one, unless --thick. An image that needs other files, or of which a part is missing, is
+    refused.
+    """
+    if file == STREAM:
+        raise UsageProblem("an image is read more than once: give a file, not a stream")
+    ask = partial(passphrase, f"Passphrase of {file}", passphrase_file, key_file, twice=False)
+    with (
+        failures_refused(),
+        noted("nothing was imported"),
+        images.open_image(Path(file)) as image,
+    ):
+        kind = image_format or images.detect_format(image)
+        with progress_bar(f"checking {file}") as progress:
+            source = images.inspect(
+                image, kind, progress, passphrase=ask, guessed=image_format is None
+            )
+        _tell(image, source, force=force_damaged)
+        _refuse_bad_name(session.api, name)
+        unfinished = f"{_unfinished(name)}{secrets.token_hex(4)}"
+        with _deleted_on_failure(session.api, unfinished):
+            volume = create_volume(
+                session.api,
+                unfinished,
+                -(-source.size // GIB),
+                key_reference,
+                thick,
+                f"imported from {image.path.name}"[:255],
+            )
+            _copy(session.api, source, volume, name, salvage=force_damaged)
+            image.refuse_changed()
+            no_more_interrupts()
+            _rename(session.api, volume["id"], name)
+    show_volume(session, volume["id"])
+
+
+def _tell(image: images.Image, source: images.Source, *, force: bool) -> None:
+    """What is known of an image; one that is damaged is refused, or with `force` only warned of."""
+    for text in source.findings.notes:
+        note(text)
+    for damage in source.findings.damage:
+        if not force:
+            remedy = f"{damage.remedy}; --force-damaged imports what is left of it"
+            raise Refused("", f"{image.path} {damage.what}", remedy)
+        warn(f"{image.path} {damage.what}")
+
+
+def _unfinished(name: str) -> str:
+    """What a volume is called until it is whole, but for 8 random digits."""
+    return f"{name[: MAX_NAME - 22]}.importing-"
+
+
+def _copy(api: Api, source: images.Source, volume: Object, name: str, *, salvage: bool) -> None:
+    with (
+        attached_for_copy(api, volume, read_only=False) as uri,
+        progress_bar(f"importing {name}") as progress,
+    ):
+        missing = source.copy_to(uri, progress, salvage=salvage)
+    for what in missing:
+        warn(what)
+
+
+def _refuse_bad_name(api: Api, name: str) -> None:
+    """Before anything is copied: the volume gets its name last.
+
+    What evsd has against the name itself it says before it looks for the volume.
+    """
+    try:
+        _rename(api, str(uuid.uuid4()), name)
+    except Refused as error:
+        if error.code != "EVS.5404":
+            raise
+    volumes = api.volumes()["volumes"]
+    if any(volume["name"] == name for volume in volumes):
+        raise Refused(
+            "EVS.1003",
+            f"a volume named {name} exists already in this project",
+            "choose another name, or delete that volume",
+        )
+    for volume in volumes:
+        if volume["name"].startswith(_unfinished(name)):
+            _tell_of_leftover(volume)
+
+
+def _tell_of_leftover(volume: Object) -> None:
+    detach = f"evsctl detach {volume['id']}; " if volume["attachments"] else ""
+    warn(
+        f"volume {volume['name']} ({volume['status']}) is of another import, which still runs or "
+        "was killed",
+        f"if it was killed: {detach}evsctl delete {volume['id']}",
+    )
+
+
+def _rename(api: Api, volume_id: str, name: str) -> None:
+    api.request("PUT", f"/v2/{{project}}/cloudvolumes/{volume_id}", {"volume": {"name": name}})
+
+
+@contextmanager
+def _deleted_on_failure(api: Api, name: str) -> Iterator[None]:
+    """The volume that the block makes under a name which no other has."""
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        with uninterrupted():
+            try:
+                for volume in api.volumes(name=name)["volumes"]:
+                    api.delete_volume(volume["id"])
+            except Refused as error:
+                warn(
+                    f"volume {name} may be left: {error.problem.message}",
+                    f"when that is mended: evsctl delete {name}",
+                )
+        raise
