@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Response
 from fastapi.routing import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -199,6 +200,18 @@ def create_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) 
     warning = None if wanted.thick else _overcommitted(services, wanted.name, wanted.size_gib)
     job = services.volumes.create(call, wanted)
     return JobAnswer(job_id=job.id, warning=warning)
+
+
+@routes.post(
+    "/v2/{project_id}/cloudvolumes/check", status_code=204, **needs(Permission.VOLUME_CREATE)
+)
+def check_volume(body: CreateVolumeBody, call: Caller, services: UsesServices) -> Response:
+    """What create would refuse, in a dry run: bad fields, a name that is taken, a quota.
+
+    Not a published operation. Nothing is made, and the key is not asked for.
+    """
+    services.volumes.check(call.project_id, _wanted(body.volume))
+    return Response(status_code=204)
 
 
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(Permission.VOLUME_SHOW))

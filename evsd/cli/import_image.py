@@ -7,7 +7,6 @@ half-made is ever taken for the whole.
 from __future__ import annotations
 
 import secrets
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +23,7 @@ from evsd.cli.output import Session, output_option, pass_session
 from evsd.cli.problems import note, warn
 from evsd.cli.progress import progress_bar
 from evsd.cli.secrets import key_file_option, passphrase, passphrase_option
-from evsd.cli.volumes import create_volume, show_volume, thick_option
+from evsd.cli.volumes import check_volume, create_volume, show_volume, thick_option, wanted_volume
 
 MAX_NAME = 255
 
@@ -81,21 +80,18 @@ def import_volume(
                 image, kind, progress, passphrase=ask, guessed=image_format is None
             )
         _tell(image, source, force=force_damaged)
-        _refuse_bad_name(session.api, name)
+        size, description = -(-source.size // GIB), f"imported from {image.path.name}"[:255]
+        wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
+        check_volume(session.api, wanted)  # before anything is copied: it gets its name last
+        _tell_of_leftovers(session.api, name)
         unfinished = f"{_unfinished(name)}{secrets.token_hex(4)}"
         with _deleted_on_failure(session.api, unfinished):
-            volume = create_volume(
-                session.api,
-                unfinished,
-                -(-source.size // GIB),
-                key_reference,
-                thick,
-                f"imported from {image.path.name}"[:255],
-            )
+            volume = create_volume(session.api, {**wanted, "name": unfinished})
             _copy(session.api, source, volume, name, salvage=force_damaged)
             image.refuse_changed()
             no_more_interrupts()
-            _rename(session.api, volume["id"], name)
+            path = f"/v2/{{project}}/cloudvolumes/{volume['id']}"
+            session.api.request("PUT", path, {"volume": {"name": name}})
     show_volume(session, volume["id"])
 
 
@@ -125,39 +121,17 @@ def _copy(api: Api, source: images.Source, volume: Object, name: str, *, salvage
         warn(what)
 
 
-def _refuse_bad_name(api: Api, name: str) -> None:
-    """Before anything is copied: the volume gets its name last.
-
-    What evsd has against the name itself it says before it looks for the volume.
-    """
-    try:
-        _rename(api, str(uuid.uuid4()), name)
-    except Refused as error:
-        if error.code != "EVS.5404":
-            raise
-    volumes = api.volumes()["volumes"]
-    if any(volume["name"] == name for volume in volumes):
-        raise Refused(
-            "EVS.1003",
-            f"a volume named {name} exists already in this project",
-            "choose another name, or delete that volume",
+def _tell_of_leftovers(api: Api, name: str) -> None:
+    """Volumes of other imports of the same name."""
+    for volume in api.volumes()["volumes"]:
+        if not volume["name"].startswith(_unfinished(name)):
+            continue
+        detach = f"evsctl detach {volume['id']}; " if volume["attachments"] else ""
+        warn(
+            f"volume {volume['name']} ({volume['status']}) is of another import, which still runs "
+            "or was killed",
+            f"if it was killed: {detach}evsctl delete {volume['id']}",
         )
-    for volume in volumes:
-        if volume["name"].startswith(_unfinished(name)):
-            _tell_of_leftover(volume)
-
-
-def _tell_of_leftover(volume: Object) -> None:
-    detach = f"evsctl detach {volume['id']}; " if volume["attachments"] else ""
-    warn(
-        f"volume {volume['name']} ({volume['status']}) is of another import, which still runs or "
-        "was killed",
-        f"if it was killed: {detach}evsctl delete {volume['id']}",
-    )
-
-
-def _rename(api: Api, volume_id: str, name: str) -> None:
-    api.request("PUT", f"/v2/{{project}}/cloudvolumes/{volume_id}", {"volume": {"name": name}})
 
 
 @contextmanager
