@@ -82,17 +82,8 @@ def import_volume(
         _tell(image, source, force=force_damaged)
         size, description = -(-source.size // GIB), f"imported from {image.path.name}"[:255]
         wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
-        check_volume(session.api, wanted)  # before anything is copied: it gets its name last
-        _tell_of_leftovers(session.api, name)
-        unfinished = f"{_unfinished(name)}{secrets.token_hex(4)}"
-        with _deleted_on_failure(session.api, unfinished):
-            volume = create_volume(session.api, {**wanted, "name": unfinished})
-            _copy(session.api, source, volume, name, salvage=force_damaged)
-            image.refuse_changed()
-            no_more_interrupts()
-            path = f"/v2/{{project}}/cloudvolumes/{volume['id']}"
-            session.api.request("PUT", path, {"volume": {"name": name}})
-    show_volume(session, volume["id"])
+        volume_id = _volume_of(session.api, image, source, wanted, salvage=force_damaged)
+    show_volume(session, volume_id)
 
 
 def _tell(image: images.Image, source: images.Source, *, force: bool) -> None:
@@ -104,6 +95,24 @@ def _tell(image: images.Image, source: images.Source, *, force: bool) -> None:
             remedy = f"{damage.remedy}; --force-damaged imports what is left of it"
             raise Refused("", f"{image.path} {damage.what}", remedy)
         warn(f"{image.path} {damage.what}")
+
+
+def _volume_of(
+    api: Api, image: images.Image, source: images.Source, wanted: Object, *, salvage: bool
+) -> str:
+    """Make the volume that is wanted of an image; returns its id."""
+    name = wanted["name"]
+    check_volume(api, wanted)  # before anything is copied: it gets its name last
+    _tell_of_leftovers(api, name)
+    unfinished = f"{_unfinished(name)}{secrets.token_hex(4)}"
+    with _deleted_on_failure(api, unfinished):
+        volume = create_volume(api, {**wanted, "name": unfinished})
+        _copy(api, source, volume, name, salvage=salvage)
+        image.refuse_changed()
+        no_more_interrupts()
+        path = f"/v2/{{project}}/cloudvolumes/{volume['id']}"
+        api.request("PUT", path, {"volume": {"name": name}})
+    return str(volume["id"])
 
 
 def _unfinished(name: str) -> str:
