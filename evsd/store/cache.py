@@ -6,8 +6,8 @@ noticed. A request that needs one record it has seen before then costs no query 
 So there is one evsd, with one evsd-keys, to a database. Beside a second one a key that was
 disabled, an access key that was deleted, a user that was disabled or a role that was taken away
 there would go on working here, and what was made there would not be found: in evsd-keys until its
-maintenance writes, once a minute, in evsd until somebody changes something. docs/architecture.md says
-what would have to come first.
+maintenance writes, once a minute, in evsd until somebody changes something. docs/architecture.md
+says what would have to come first.
 """
 
 from __future__ import annotations

@@ -102,6 +102,13 @@ class VolumeService(Resource):
         """Stop filling volumes; `recover` deals with them at the next start."""
         self._filler.close()
 
+    def check(self, project_id: str, wanted: NewVolume) -> None:
+        """Refuse a name that is taken, and what a quota forbids; `create` has the last word."""
+        if self.list_page(project_id, Page(limit=1), Filters({"name": wanted.name})).total:
+            raise VolumeNameTaken(name=wanted.name, reason="")
+        with self._database.reading() as session:
+            quotas.require(session, project_id, volumes=1, gigabytes=wanted.size_gib)
+
     def create(self, call: Call, wanted: NewVolume) -> Job:
         """Make a volume and its data key; returns the job, which is running for a thick one.
 
@@ -109,9 +116,7 @@ class VolumeService(Resource):
         `PoolFailed`, and what a quota or a full pool refuses; nothing is left of the volume then.
         """
         volume_id = str(uuid.uuid4())
-        self._require_free_name(call.project_id, wanted.name)
-        with self._database.reading() as session:  # before a data key is made for nothing
-            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
+        self.check(call.project_id, wanted)  # before a data key is made for nothing
         key = self._new_key(call, wanted.cmk_id, volume_id)
         with self._database.transaction() as session:
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
@@ -362,11 +367,6 @@ class VolumeService(Resource):
             self._done(job.id, volume_id, VolumeEvent.CREATED, size_gib=whole.settled // GIB)
         else:
             self._not_deleted(job.id, volume_id, interrupted)
-
-    def _require_free_name(self, project_id: str, name: str) -> None:
-        """Refuse before a data key is made; the unique index has the last word."""
-        if self.list_page(project_id, Page(limit=1), Filters({"name": name})).total:
-            raise VolumeNameTaken(name=name, reason="")
 
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
         context = encryption_context(call.project_id, volume_id)

@@ -11,9 +11,9 @@ import struct
 from array import array
 from dataclasses import dataclass
 
-from evsd.cli.errors import Refused
-from evsd.cli.images.damage import Damage, too_short
-from evsd.cli.images.file import SECTOR, Image
+from evsd.images.damage import Damage, too_short
+from evsd.images.errors import ImageError
+from evsd.images.file import SECTOR, Image
 
 _FOOTER = struct.Struct(">8sIIQI4sIIQQ4sII16sB")
 _HEADER = struct.Struct(">8sQQIIII")
@@ -32,7 +32,7 @@ class _Footer:
 
     @property
     def valid(self) -> bool:
-        return _sealed(self.data, _CHECKSUM)
+        return _has_checksum(self.data, _CHECKSUM)
 
 
 def damage(image: Image) -> list[Damage]:
@@ -42,9 +42,9 @@ def damage(image: Image) -> list[Damage]:
     if known is None:
         return [Damage("does not end with a VHD's footer: it is no VHD, or it was cut")]
     if known.disk == _DIFFERENCING:
-        raise Refused(
-            "",
-            f"{image.path} needs another file, its parent; such images are refused",
+        raise ImageError(
+            image.path,
+            "needs another file, its parent; such images are refused",
             "merge them and import the result: Merge-VHD, or VBoxManage clonemedium",
         )
     if known.disk not in (_FIXED, _DYNAMIC):
@@ -71,7 +71,11 @@ def _of_dynamic(image: Image, footer: _Footer, copy: _Footer | None) -> list[Dam
     if copy is None or copy.data != footer.data:
         return [Damage("contradicts itself: its footer is not the copy it begins with")]
     header = image.read(footer.header, 1024)
-    if len(header) < 1024 or header[:8] != b"cxsparse" or not _sealed(header, _HEADER_CHECKSUM):
+    if (
+        len(header) < 1024
+        or header[:8] != b"cxsparse"
+        or not _has_checksum(header, _HEADER_CHECKSUM)
+    ):
         return [Damage("has a damaged header")]
     _, _, table, _, entries, block, _ = _HEADER.unpack_from(header)
     end = image.length - SECTOR
@@ -107,6 +111,6 @@ def _footer(data: bytes) -> _Footer | None:
     return _Footer(data, header=fields[3], size=fields[9], disk=fields[11])
 
 
-def _sealed(data: bytes, checksum: slice) -> bool:
+def _has_checksum(data: bytes, checksum: slice) -> bool:
     total = sum(data) - sum(data[checksum])
     return ~total & 0xFFFFFFFF == int.from_bytes(data[checksum], "big")

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from evsd.cli.images.damage import COPY_AGAIN, Damage
+from evsd.images.damage import COPY_AGAIN, Damage
 
 _PARTITIONS = range(446, 510, 16)
 _PROTECTIVE = 0xEE

@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from evsd.cli import tools
-from evsd.cli.errors import Refused
-from evsd.cli.images.damage import COPY_AGAIN, REPAIR, Damage, not_closed, too_short
-from evsd.cli.images.file import HEAD_LENGTH, SECTOR, Image
-from evsd.cli.problems import note
-from evsd.cli.tools import Progress, by_descriptor
+from evsd.images import nbd, tools
+from evsd.images.damage import COPY_AGAIN, REPAIR, Damage, Findings, not_closed, too_short
+from evsd.images.errors import ImageError, ToolFailed
+from evsd.images.file import HEAD_LENGTH, SECTOR, Image
+from evsd.images.memory_file import fd_path, memory_file
+from evsd.images.tools import Progress
 
 DRIVERS = {
     "raw": "raw",
@@ -50,7 +50,7 @@ class Node:
         """What names it in a command; the last word is the image."""
         node: dict[str, Any] = {
             "driver": DRIVERS[self.format],
-            "file": {"driver": "file", "filename": by_descriptor(self.image.descriptor)},
+            "file": {"driver": "file", "filename": fd_path(self.image.descriptor)},
         }
         if self.format in _WITH_BACKING:
             node["backing"] = None
@@ -59,7 +59,7 @@ class Node:
         if self.secret is None:
             return [f"json:{json.dumps(node)}"]
         node["key-secret"] = "s"
-        secret = f"secret,id=s,file={by_descriptor(self.secret)}"
+        secret = f"secret,id=s,file={fd_path(self.secret)}"
         return ["--object", secret, f"json:{json.dumps(node)}"]
 
     @property
@@ -72,46 +72,47 @@ class Node:
         words = ["qemu-img", "info", "--output=json", *self.words]
         try:
             answer: dict[str, Any] = json.loads(tools.run(words, descriptors=self.descriptors))
-        except tools.ToolFailed as error:
+        except ToolFailed as error:
             raise self._unreadable(error) from error
         return answer
 
-    def damage(self, information: dict[str, Any]) -> list[Damage]:
+    def findings(self, information: dict[str, Any]) -> Findings:
         """What its flags and its own checker say, and whether its data are in the file."""
-        found = []
+        found = Findings()
         details = information.get("format-specific", {}).get("data", {})
         if details.get("corrupt"):
-            found.append(Damage("is marked as corrupt", REPAIR))
+            found.damage.append(Damage("is marked as corrupt", REPAIR))
         if information.get("dirty-flag"):
-            found.append(not_closed())
+            found.damage.append(not_closed())
         if self.format in _CHECKED:
-            found += self._checked()
+            found.extend(self._checked())
         if self.format not in ("raw", "luks"):
             # What says most comes first: that the file is short is why its checker complains.
-            found = self._behind_the_end() + found
+            found.damage = self._behind_the_end() + found.damage
         return found
 
-    def _checked(self) -> list[Damage]:
+    def _checked(self) -> Findings:
         words = ["qemu-img", "check", "--output=json", *self.words]
         try:
             answer, said = tools.ask(
                 words, descriptors=self.descriptors, accepted=(0, _CORRUPTIONS, _LEAKS)
             )
-        except tools.ToolFailed as error:
-            return [self._broken(error)]
+        except ToolFailed as error:
+            return Findings([self._broken(error)])
         counts = json.loads(answer)
         errors, leaks = counts.get("corruptions", 0) + counts["check-errors"], counts.get("leaks")
         if errors and re.search(_BEHIND_THE_END, said):
-            return [
-                Damage(f"ends too early: its tables lead behind its {self.image.length:,} bytes")
-            ]
+            short = f"ends too early: its tables lead behind its {self.image.length:,} bytes"
+            return Findings([Damage(short)])
         if errors:
-            return [Damage(f"is damaged: errors that qemu-img check finds: {errors}", REPAIR)]
+            damaged = f"is damaged: errors that qemu-img check finds: {errors}"
+            return Findings([Damage(damaged, REPAIR)])
         if leaks:
-            note(f"{self.image.path}: unused clusters: {leaks}; no data is missing")
-        return []
+            note = f"{self.image.path}: unused clusters: {leaks}; no data is missing"
+            return Findings(notes=[note])
+        return Findings()
 
-    def _broken(self, error: tools.ToolFailed) -> Damage:
+    def _broken(self, error: ToolFailed) -> Damage:
         return Damage(f"is damaged: {self._plain(error.said)}", REPAIR)
 
     def _behind_the_end(self) -> list[Damage]:
@@ -123,7 +124,7 @@ class Node:
                 extent = json.loads(line.strip(b"[],\n") or b"{}")
                 if extent.get("data") and "offset" in extent:
                     needed = max(needed, extent["offset"] + extent["length"])
-        except tools.ToolFailed as error:
+        except ToolFailed as error:
             return [self._broken(error)]
         # Data of a VHD are followed by its footer, but that is looked at where it is.
         if needed <= self.image.length:
@@ -132,15 +133,12 @@ class Node:
 
     def head(self) -> bytes:
         """How the disk in it begins; raises `ToolFailed`."""
-        descriptor = os.memfd_create("head", os.MFD_CLOEXEC)
-        try:
+        with memory_file() as descriptor:
             *secret, node = self.words
             words = ["qemu-img", "dd", *secret, "-O", "raw", f"bs={HEAD_LENGTH}", "count=1"]
-            target = f"of={by_descriptor(descriptor)}"
+            target = f"of={fd_path(descriptor)}"
             tools.run([*words, f"if={node}", target], descriptors=[*self.descriptors, descriptor])
             return os.pread(descriptor, HEAD_LENGTH, 0)
-        finally:
-            os.close(descriptor)
 
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
         """Copy it to an export that reads as zeros; returns what could not be read.
@@ -155,30 +153,31 @@ class Node:
         words += [*secret, "-O", "raw", node, uri]
         try:
             said = tools.copy(words, progress, descriptors=self.descriptors)
-        except tools.ToolFailed as error:
+        except ToolFailed as error:
             if "error while reading" in str(error):
                 raise self._unreadable(error) from error
             raise
+        nbd.flush(uri)
         # One line for each sector, when it has come to that.
         lost = len(re.findall("error while reading offset", said))
         return [f"{lost * SECTOR:,} bytes could not be read and are zeros"] if lost else []
 
-    def _unreadable(self, error: tools.ToolFailed) -> Refused:
+    def _unreadable(self, error: ToolFailed) -> ImageError:
         path = self.image.path
         if _LOG_TO_REPLAY in error.said:
             damage = not_closed()
-            return Refused("", f"{path} {damage.what}: its log is to be replayed", damage.remedy)
+            return ImageError(path, f"{damage.what}: its log is to be replayed", damage.remedy)
         if "lock" in error.said:
-            return Refused("", f"{path} is in use: a machine runs from it", "shut it down first")
+            return ImageError(path, "is in use: a machine runs from it", "shut it down first")
         said = self._plain(error.said)
-        return Refused("", f"{path} can't be read as {self.format}: {said}", COPY_AGAIN)
+        return ImageError(path, f"can't be read as {self.format}: {said}", COPY_AGAIN)
 
     def _plain(self, said: str) -> str:
         """What qemu-img said first, with the file's name for its own words for it."""
         message = (said.splitlines() or ["qemu-img ended without a word"])[0]
         message = re.sub(r"Could not open 'json:.*?\}\}?': ", "", message)
         message = message.removeprefix("qemu-img: ")
-        return message.replace(by_descriptor(self.image.descriptor), str(self.image.path))
+        return message.replace(fd_path(self.image.descriptor), str(self.image.path))
 
 
 def refuse_other_files(node: Node, information: dict[str, Any]) -> None:
@@ -186,12 +185,12 @@ def refuse_other_files(node: Node, information: dict[str, Any]) -> None:
     details = information.get("format-specific", {}).get("data", {})
     others = [information.get("backing-filename"), details.get("data-file")]
     others += [extent.get("filename") for extent in details.get("extents", [])]
-    own = by_descriptor(node.image.descriptor)
+    own = fd_path(node.image.descriptor)
     named = [name for name in others if name not in (None, own)]
     if named:
-        raise Refused(
-            "",
-            f"{node.image.path} needs another file, {named[0]}; such images are refused",
+        raise ImageError(
+            node.image.path,
+            f"needs another file, {named[0]}; such images are refused",
             "if you trust it, flatten it first: qemu-img convert -O qcow2 FILE NEW; "
             "if it is a raw image that only looks so: --format raw",
         )

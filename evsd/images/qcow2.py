@@ -13,10 +13,11 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evsd.cli import tools
-from evsd.cli.images.damage import Damage, too_short
-from evsd.cli.images.file import SECTOR, Image
-from evsd.cli.secrets import hidden
+from evsd.images import tools
+from evsd.images.damage import Damage, too_short
+from evsd.images.errors import ToolFailed
+from evsd.images.file import SECTOR, Image
+from evsd.images.memory_file import memory_file
 
 _OFFSET = ((1 << 56) - 1) & ~((1 << 9) - 1)
 _COMPRESSED = 1 << 62
@@ -107,7 +108,8 @@ def _by_zlib(data: bytes, length: int) -> bytes:
 
 def _by_zstd(data: bytes, length: int) -> bytes:
     made = b""
-    with hidden(data) as descriptor, contextlib.suppress(tools.ToolFailed):  # by what is behind it
+    # zstd fails by what is behind the cluster.
+    with memory_file(data) as descriptor, contextlib.suppress(ToolFailed):
         for piece in tools.stream(["zstd", "-dcq"], length, stdin=descriptor):
             made += piece
     return made

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evsd.cli.images.damage import Damage, not_closed
-from evsd.cli.images.file import Image
+from evsd.images.damage import Damage, not_closed
+from evsd.images.file import Image
 
 _FEATURES = slice(16, 24)
 _NEED_CHECK = 1 << 1

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from evsd.cli import tools
-from evsd.cli.images.file import HEAD_LENGTH, SECTOR, Image
-from evsd.cli.tools import Progress
+from evsd.images import tools
+from evsd.images.errors import ToolFailed
+from evsd.images.file import HEAD_LENGTH, SECTOR, Image
+from evsd.images.tools import Progress
 
 PIECE = 1 << 20
 _INPUT = 1 << 18
@@ -128,7 +129,7 @@ def _by_zstd(image: Image) -> Iterator[bytes]:
     words = ["zstd", "-dcq", "--long=31"]  # as much memory as a stream may ask for
     try:
         yield from tools.stream(words, PIECE, stdin=image.descriptor)
-    except tools.ToolFailed as error:
+    except ToolFailed as error:
         raise Broken(f"is damaged or ends too early: {error}") from error
 
 

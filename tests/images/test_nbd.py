@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evsd.cli.transfer import flush
+from evsd.images.nbd import flush
 from tests.support.daemon import until
 from tests.support.sockets import listens
 

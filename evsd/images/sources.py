@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from evsd.cli import tools
-from evsd.cli.attachments import socket_of
-from evsd.cli.errors import Refused
-from evsd.cli.images import compressed, disks, luks, qcow2, qed, vhd, vhdx, vmdk
-from evsd.cli.images.damage import COPY_AGAIN, Damage
-from evsd.cli.images.file import HEAD_LENGTH, SECTOR, Image
-from evsd.cli.images.qemu import Node, refuse_other_files
-from evsd.cli.images.recognising import refuse_packed, tell_of_guess
-from evsd.cli.tools import Progress
-from evsd.connector.writing import write_data
+from evsd.images import (
+    compressed,
+    disk_contents,
+    luks_read,
+    nbd,
+    qcow2,
+    qed,
+    vhd,
+    vhdx,
+    vmdk,
+)
+from evsd.images.damage import COPY_AGAIN, Damage, Findings
+from evsd.images.detect import guess_note, refuse_packed
+from evsd.images.errors import ImageError, ToolFailed
+from evsd.images.file import HEAD_LENGTH, SECTOR, Image
+from evsd.images.qemu_img import Node, refuse_other_files
+from evsd.images.tools import Progress
 
 # What qemu-img does not look at, by format; asked before qemu-img opens the file ...
 _BEFORE: dict[str, Callable[[Image], list[Damage]]] = {
@@ -38,30 +45,34 @@ class Source(Protocol):
     @property
     def size(self) -> int: ...
     @property
-    def damage(self) -> list[Damage]: ...
+    def findings(self) -> Findings: ...
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
-        """Copy it to an export that reads as zeros; returns what could not be read.
+        """Copy it to an NBD export that reads as zeros, to disk; returns what could not be read.
 
         Without `salvage` that is refused.
         """
 
 
-def inspected(
-    image: Image, image_format: str, progress: Progress, *, secret: int | None, guessed: bool
+def inspect(
+    image: Image,
+    image_format: str,
+    progress: Progress,
+    *,
+    passphrase: Callable[[], bytes],
+    guessed: bool,
 ) -> Source:
-    """Look at an image; `secret` is the descriptor of a LUKS passphrase, which is tried.
+    """Look at an image, all of it; `passphrase` is asked for that of a LUKS file, which is tried.
 
     Refuses what is not a disk, or not all of one. What else is wrong the source tells.
     """
     if image_format in compressed.COMMANDS:
         source: Source = _compressed(image, image_format, progress)
     elif image_format == "luks":
-        assert secret is not None  # noqa: S101 - this format was asked for it
-        source = _luks(image, secret)
+        source = _luks(image, passphrase)
     else:
         source = _by_qemu(image, image_format, guessed=guessed)
     if source.size <= 0:
-        raise Refused("", f"{image.path} holds a disk of 0 bytes", "")
+        raise ImageError(image.path, "holds a disk of 0 bytes")
     return source
 
 
@@ -69,37 +80,43 @@ def inspected(
 class _ByQemu:
     node: Node
     size: int
-    damage: list[Damage]
+    findings: Findings
 
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
         return self.node.copy_to(uri, progress, salvage=salvage)
 
 
 def _by_qemu(image: Image, image_format: str, *, guessed: bool) -> Source:
-    damage = _BEFORE.get(image_format, _nothing)(image)
+    found = Findings(_BEFORE.get(image_format, _nothing)(image))
     node = Node(image, image_format)
-    information = _information(node, damage)
+    information = _information(node, found.damage)
     refuse_other_files(node, information)
     if image_format == "vmdk":
         vmdk.refuse_delta(image, information["format-specific"]["data"]["parent-cid"])
     if information.get("encrypted"):
-        raise Refused("", f"{image.path}: an encrypted {image_format} image can't be read", "")
+        state = f"an encrypted {image_format} image can't be read"
+        raise ImageError(image.path, state, between=": ")
     size = int(information["virtual-size"])
-    damage = damage or node.damage(information) or _AFTER.get(image_format, _nothing)(image)
+    if not found.damage:
+        found = node.findings(information)
+    if not found.damage:
+        found.damage += _AFTER.get(image_format, _nothing)(image)
     if image_format == "raw":
         size = image.length
-        damage += _odd(image) if guessed else []
-    return _ByQemu(node, size, damage or _cut(node, size, guessed=guessed))
+        found.damage += _odd(image) if guessed else []
+    if not found.damage:
+        found.extend(_contents(node, size, guessed=guessed))
+    return _ByQemu(node, size, found)
 
 
 def _information(node: Node, damage: list[Damage]) -> dict[str, Any]:
     """What qemu-img says; where it opens nothing, what was found before says more."""
     try:
         return node.information()
-    except Refused as error:
+    except ImageError as error:
         if not damage:
             raise
-        raise Refused("", f"{node.image.path} {damage[0].what}", damage[0].remedy) from error
+        raise ImageError(node.image.path, damage[0].what, damage[0].remedy) from error
 
 
 def _odd(image: Image) -> list[Damage]:
@@ -109,14 +126,15 @@ def _odd(image: Image) -> list[Damage]:
     return [Damage(f"has {image.length:,} bytes, no whole sectors of 512: it was cut")]
 
 
-def _cut(node: Node, size: int, *, guessed: bool) -> list[Damage]:
+def _contents(node: Node, size: int, *, guessed: bool) -> Findings:
+    """What the beginning of the disk tells of it."""
     try:
         head = node.head()
-    except tools.ToolFailed as error:
-        return [Damage(f"is damaged: its first sectors can't be read ({error})")]
-    if guessed and node.format == "raw":
-        tell_of_guess(node.image, head, size)
-    return disks.cut(head, size)
+    except ToolFailed as error:
+        return Findings([Damage(f"is damaged: its first sectors can't be read ({error})")])
+    raw = guessed and node.format == "raw"
+    notes = [guess_note(node.image, head, size)] if raw else []
+    return Findings(disk_contents.cut(head, size), notes)
 
 
 # --- what is read here ---------------------------------------------------------------------------
@@ -125,9 +143,9 @@ def _cut(node: Node, size: int, *, guessed: bool) -> list[Damage]:
 @dataclass(frozen=True, slots=True)
 class _Luks2:
     image: Image
-    payload: luks.Payload
+    payload: luks_read.Payload
     secret: int
-    damage: list[Damage]
+    findings: Findings
 
     @property
     def size(self) -> int:
@@ -135,26 +153,34 @@ class _Luks2:
 
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
         del salvage  # what is missing is behind the part that is read
-        pieces = luks.decrypted(self.image, self.payload, self.secret)
-        write_data(socket_of(uri), _not_zero(pieces, self.size, progress))
+        pieces = luks_read.decrypted(self.image, self.payload, self.secret)
+        nbd.write_sparse(uri, pieces, self.size, progress)
         return []
 
 
-def _luks(image: Image, secret: int) -> Source:
-    luks.refuse_own_volume(image)
-    luks.check_passphrase(image, secret)
-    if not luks.is_luks2(image):
-        damage = luks.luks1_damage(image)
-        node = Node(image, "luks", secret)
-        size = int(node.information()["virtual-size"])
-        return _ByQemu(node, size, damage or _cut(node, size, guessed=False))
-    payload, damage = luks.payload(image)
+def _luks(image: Image, passphrase: Callable[[], bytes]) -> Source:
+    luks_read.refuse_own_volume(image)
+    secret = image.keep(passphrase())
+    luks_read.check_passphrase(image, secret)
+    if luks_read.is_luks2(image):
+        return _luks2(image, secret)
+    found = Findings(luks_read.luks1_damage(image))
+    node = Node(image, "luks", secret)
+    size = int(node.information()["virtual-size"])
+    if not found.damage:
+        found = _contents(node, size, guessed=False)
+    return _ByQemu(node, size, found)
+
+
+def _luks2(image: Image, secret: int) -> Source:
+    payload, damage = luks_read.payload(image)
     head = b""
-    for _, piece in luks.decrypted(image, payload, secret):
+    for _, piece in luks_read.decrypted(image, payload, secret):
         head += piece
         if len(head) >= HEAD_LENGTH:
             break
-    return _Luks2(image, payload, secret, damage or disks.cut(head, payload.size))
+    damage = damage or disk_contents.cut(head, payload.size)
+    return _Luks2(image, payload, secret, Findings(damage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +188,10 @@ class _Compressed:
     image: Image
     compression: str
     size: int
-    damage: list[Damage]
+    findings: Findings
 
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
-        write_data(socket_of(uri), _not_zero(self._pieces(salvage), self.size, progress))
+        nbd.write_sparse(uri, self._pieces(salvage), self.size, progress)
         return []
 
     def _pieces(self, salvage: bool) -> Iterator[tuple[int, bytes]]:
@@ -178,7 +204,7 @@ class _Compressed:
                 offset += len(piece)
         except compressed.Broken as error:
             if not salvage:
-                raise Refused("", f"{self.image.path} {error}", COPY_AGAIN) from error
+                raise ImageError(self.image.path, str(error), COPY_AGAIN) from error
         if offset != self.size:
             raise self.image.changed()
 
@@ -191,17 +217,7 @@ def _compressed(image: Image, compression: str, progress: Progress) -> Source:
     if content.size % SECTOR and not damage:
         damage = [Damage(f"holds {content.size:,} bytes, no whole sectors of 512: it was cut")]
     if damage and not content.size:
-        raise Refused("", f"{image.path} {damage[0].what}", damage[0].remedy)
-    if not damage:
-        tell_of_guess(image, content.head, content.size)
-    damage = damage or disks.cut(content.head, content.size)
-    return _Compressed(image, compression, content.size, damage)
-
-
-def _not_zero(
-    pieces: Iterable[tuple[int, bytes]], size: int, progress: Progress
-) -> Iterator[tuple[int, bytes]]:
-    for offset, piece in pieces:
-        if piece.count(0) != len(piece):
-            yield offset, piece
-        progress(100 * offset // size)
+        raise ImageError(image.path, damage[0].what, damage[0].remedy)
+    notes = [] if damage else [guess_note(image, content.head, content.size)]
+    damage = damage or disk_contents.cut(content.head, content.size)
+    return _Compressed(image, compression, content.size, Findings(damage, notes))

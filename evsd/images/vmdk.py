@@ -11,9 +11,9 @@ import struct
 from array import array
 from dataclasses import dataclass
 
-from evsd.cli.errors import Refused
-from evsd.cli.images.damage import Damage, not_closed, too_short
-from evsd.cli.images.file import SECTOR, Image
+from evsd.images.damage import Damage, not_closed, too_short
+from evsd.images.errors import ImageError
+from evsd.images.file import SECTOR, Image
 
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 _AT_THE_END = 2**64 - 1
@@ -46,9 +46,9 @@ def damage(image: Image) -> list[Damage]:
     """What is missing or contradicts itself; refuses what is not all of a disk."""
     header = _header(image, 0)
     if header is None or not header.capacity or b"createType" not in _text(image, header):
-        raise Refused(
-            "",
-            f"{image.path} is a part of a VMDK disk: the rest is in other files",
+        raise ImageError(
+            image.path,
+            "is a part of a VMDK disk: the rest is in other files",
             "convert the disk: qemu-img convert -f vmdk -O qcow2 DESCRIPTOR.vmdk NEW",
         )
     found = _contradictions(image, header)
@@ -66,10 +66,9 @@ def damage(image: Image) -> list[Damage]:
 def refuse_delta(image: Image, parent: int) -> None:
     """Refuse a disk that holds only what differs from another one, named or not."""
     if parent != _NO_PARENT:
-        raise Refused(
-            "",
-            f"{image.path} is a snapshot and needs another file, its parent; "
-            "such images are refused",
+        raise ImageError(
+            image.path,
+            "is a snapshot and needs another file, its parent; such images are refused",
             "consolidate the snapshots of the machine and import the disk",
         )
 

@@ -6,11 +6,12 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evsd.cli.errors import Refused
+from evsd.images.errors import ImageError
+from evsd.images.memory_file import memory_file
 
 SECTOR = 512
 HEAD_LENGTH = 128 * 1024  # whatever tells what a file is stands in it, or in the last sector
@@ -24,6 +25,7 @@ class Image:
     descriptor: int
     length: int
     changed_at: int  # its mtime, in ns
+    closed_with_it: ExitStack
 
     def read(self, offset: int, length: int) -> bytes:
         """What there is of it at this place; less where the file ends."""
@@ -42,11 +44,15 @@ class Image:
         """Its name as the shell takes it."""
         return shlex.quote(str(self.path))
 
-    def changed(self) -> Refused:
+    def keep(self, passphrase: bytes) -> int:
+        """A descriptor by which tools read the passphrase, for as long as the image is open."""
+        return self.closed_with_it.enter_context(memory_file(passphrase))
+
+    def changed(self) -> ImageError:
         """That it was written while it was read: it has never been what was copied."""
-        return Refused(
-            "",
-            f"{self.path} was changed while it was imported",
+        return ImageError(
+            self.path,
+            "was changed while it was imported",
             "let what writes it end, a virtual machine or a download, and import it again",
         )
 
@@ -58,19 +64,15 @@ class Image:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image]:
-    """The image at this path; refuses what is no regular file."""
-    try:
-        # Not blocking: a FIFO is refused, not waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise Refused("", f"{path}: {error.strerror}", "") from error
-    try:
+def open_image(path: Path) -> Iterator[Image]:
+    """The image at this path, for the block; refuses what is no regular file, raises OSError."""
+    # Not blocking: a FIFO is refused, not waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise Refused("", f"{path} is not a regular file", "")
+            raise ImageError(path, "is not a regular file")
         if status.st_size == 0:
-            raise Refused("", f"{path} is empty", "")
-        yield Image(path, descriptor, status.st_size, status.st_mtime_ns)
-    finally:
-        os.close(descriptor)
+            raise ImageError(path, "is empty")
+        yield Image(path, descriptor, status.st_size, status.st_mtime_ns, stack)

@@ -15,11 +15,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from evsd.cli.errors import Refused
-from evsd.cli.images.damage import COPY_AGAIN, Damage, too_short
-from evsd.cli.images.file import SECTOR, Image
-from evsd.cli.luks import XTS, cryptsetup
-from evsd.cli.tools import ToolFailed, by_descriptor
+from evsd.images.cryptsetup import XTS, cryptsetup
+from evsd.images.damage import COPY_AGAIN, Damage, too_short
+from evsd.images.errors import ImageError, ToolFailed
+from evsd.images.file import SECTOR, Image
+from evsd.images.memory_file import fd_path
 from nbd_plugin import luks2
 
 READ_LENGTH = 64 * 1024
@@ -57,11 +57,11 @@ def payload(image: Image) -> tuple[Payload, list[Damage]]:
     required = metadata["config"].get("requirements", {}).get("mandatory", [])
     if len(segments) != 1 or required:
         reason = ", ".join(required) or "it has several segments"
-        raise Refused("", f"{image.path} can't be read without device-mapper: {reason}", "")
+        raise ImageError(image.path, f"can't be read without device-mapper: {reason}")
     [segment] = segments
     encryption = segment.get("encryption")
     if segment["type"] != "crypt" or encryption != XTS or "integrity" in segment:
-        raise Refused("", f"{image.path} is encrypted by {encryption}: only {XTS} is read", "")
+        raise ImageError(image.path, f"is encrypted by {encryption}: only {XTS} is read")
     offset, sector = int(segment["offset"]), int(segment["sector_size"])
     _refuse_overlap(image, offset, _end_of_header(metadata))
     size = None if segment["size"] == "dynamic" else int(segment["size"])
@@ -91,7 +91,7 @@ def decrypted(image: Image, where: Payload, secret: int) -> Iterator[tuple[int, 
         wanted = min(READ_LENGTH, where.size - start)
         data = image.read(where.offset + start, wanted)
         if len(data) != wanted:
-            raise Refused("", f"{image.path} became shorter while it was read", "")
+            raise ImageError(image.path, "became shorter while it was read")
         yield start, b"".join(_sectors(cipher, data, where, start))
 
 
@@ -101,14 +101,14 @@ def _metadata(image: Image) -> dict[str, Any]:
 
 
 def _cryptsetup(image: Image, *words: str, secret: int | None = None) -> str:
-    key = [] if secret is None else [f"--key-file={by_descriptor(secret)}"]
+    key = [] if secret is None else [f"--key-file={fd_path(secret)}"]
     descriptors = [image.descriptor] + ([] if secret is None else [secret])
-    path = by_descriptor(image.descriptor)
+    path = fd_path(image.descriptor)
     try:
         return cryptsetup(*words, *key, path, descriptors=descriptors)
     except ToolFailed as error:
         said = str(error).replace(path, str(image.path))
-        raise Refused("", f"{image.path} can't be read as LUKS: {said}", COPY_AGAIN) from error
+        raise ImageError(image.path, f"can't be read as LUKS: {said}", COPY_AGAIN) from error
 
 
 def refuse_own_volume(image: Image) -> None:
@@ -122,9 +122,9 @@ def refuse_own_volume(image: Image) -> None:
     except luks2.HeaderError:
         return
     if header.thin or not _metadata(image)["keyslots"]:
-        raise Refused(
-            "",
-            f"{image.path} is the file of volume {header.uuid} itself, its key is wrapped by a KMS",
+        raise ImageError(
+            image.path,
+            f"is the file of volume {header.uuid} itself, its key is wrapped by a KMS",
             "evsctl recover registers it",
         )
 
@@ -149,16 +149,16 @@ def _end_of_header(metadata: dict[str, Any]) -> int:
 def _refuse_overlap(image: Image, offset: int, end_of_header: int) -> None:
     """Refuse a payload that is elsewhere, or where the header is."""
     if offset == 0 or offset == end_of_header == image.length:
-        raise Refused(
-            "",
-            f"{image.path} is a detached LUKS header: the encrypted data are in another file",
+        raise ImageError(
+            image.path,
+            "is a detached LUKS header: the encrypted data are in another file",
             "open them together and import what is in them: "
             f"cryptsetup open --header {image.quoted} DATA NAME",
         )
     if offset < end_of_header:
-        raise Refused(
-            "",
-            f"{image.path} has a damaged LUKS header: data at byte {offset:,}, "
+        raise ImageError(
+            image.path,
+            f"has a damaged LUKS header: data at byte {offset:,}, "
             f"where header and keyslots go on to {end_of_header:,}",
             "restore the header from a backup: cryptsetup luksHeaderRestore",
         )
@@ -168,9 +168,9 @@ def _within(image: Image, where: Payload, *, fixed: bool) -> tuple[Payload, list
     """The part of a payload that is in the file, and what is missing of it."""
     held = image.length - where.offset
     if held <= 0:
-        raise Refused(
-            "",
-            f"{image.path} holds a LUKS header and no data: they would begin at byte "
+        raise ImageError(
+            image.path,
+            f"holds a LUKS header and no data: they would begin at byte "
             f"{where.offset:,}, it has {image.length:,}",
             "it was cut, or it is a detached header or a backup of one: import the whole file",
         )
@@ -195,5 +195,5 @@ def _volume_key(image: Image, secret: int) -> bytes:
     dumped = _cryptsetup(image, "luksDump", "--dump-volume-key", secret=secret)
     found = re.search(r"MK dump:((?:\s+[0-9a-f]{2})+)", dumped)
     if found is None:
-        raise Refused("", "cryptsetup does not give the volume key", "")
+        raise ImageError("cryptsetup", "does not give the volume key")
     return bytes.fromhex("".join(found[1].split()))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from evsd.cli.errors import Refused
+from evsd.images.errors import ToolFailed, ToolMissing
 
 Progress = Callable[[int], None]
 PACKAGES = {
@@ -21,15 +21,7 @@ PACKAGES = {
     "nbdcopy": "libnbd-bin",
     "zstd": "zstd",
 }
-DIES_WITH_US = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
-
-
-class ToolFailed(Exception):
-    """A tool ended with an error; the message is the last line of what it said."""
-
-    def __init__(self, message: str, status: int, said: str) -> None:
-        super().__init__(message)
-        self.status, self.said = status, said
+KILLED_WITH_PARENT = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
 
 
 @dataclass
@@ -39,7 +31,7 @@ class _Tool:
 
 
 def run(words: list[str], *, descriptors: Iterable[int] = ()) -> str:
-    """Run a tool to its end; returns what it printed. Raises `ToolFailed`, `Refused`."""
+    """Run a tool to its end; returns what it printed. Raises `ToolFailed`, `ToolMissing`."""
     return ask(words, descriptors=descriptors)[0]
 
 
@@ -86,14 +78,14 @@ def _running(
 
     In a session of its own: Ctrl-C is for us, who then end it. Where we are killed it is too, or it
     would go on writing to a volume that is nobody's any more. Secrets go by descriptor, never
-    as words or environment. Raises `ToolFailed` where it fails, `Refused` where it is missing.
+    as words or environment. Raises `ToolFailed` where it fails, `ToolMissing` where it is missing.
     """
     path = shutil.which(words[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
     if path is None:
-        raise Refused("", f"{words[0]} is not installed", f"apt-get install {PACKAGES[words[0]]}")
+        raise ToolMissing(words[0], PACKAGES[words[0]])
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603
-            [*DIES_WITH_US, path, *words[1:]],
+            [*KILLED_WITH_PARENT, path, *words[1:]],
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -113,14 +105,4 @@ def _running(
         errors.seek(0)
         tool.said = errors.read().decode(errors="replace").strip()
         if process.returncode not in accepted:
-            raise ToolFailed(_last_line(tool.said, words[0]), process.returncode, tool.said)
-
-
-def _last_line(said: str, tool: str) -> str:
-    last = (said.splitlines() or ["it ended without a word"])[-1]
-    return f"{tool}: {last.removeprefix(f'{tool}: ')}"
-
-
-def by_descriptor(descriptor: int) -> str:
-    """A path by which a tool that inherits the descriptor opens the same file."""
-    return f"/proc/self/fd/{descriptor}"
+            raise ToolFailed(words[0], process.returncode, tool.said)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from evsd.cli.images.damage import Damage, too_short
-from evsd.cli.images.file import SECTOR, Image
+from evsd.images.damage import Damage, too_short
+from evsd.images.file import SECTOR, Image
 
 _TABLES = (192 * 1024, 256 * 1024)
 _HEAD = struct.Struct("<4sIII")

@@ -9,23 +9,22 @@ the new one passes through here, and nothing of the plaintext touches the disk.
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
-from evsd.cli import tools
-from evsd.cli.errors import Refused
-from evsd.cli.secrets import hidden, passing
-from evsd.cli.tools import Progress, by_descriptor
+from evsd.images import tools
+from evsd.images.cryptsetup import XTS, cryptsetup
+from evsd.images.memory_file import fd_path, memory_file
+from evsd.images.tools import Progress
 
 LUKS1_PAYLOAD = 2 * 1024 * 1024  # 4096 sectors: cryptsetup's own default, room for 8 slots
-NO_SUCH_KEY = 2  # cryptsetup's exit status for a wrong passphrase
-XTS = "aes-xts-plain64"
 
 
 def encrypt(uri: str, size: int, file: Path, passphrase: bytes, progress: Progress) -> None:
     """Copy what `uri` exports, `size` bytes, into `file` as a stock LUKS2 file."""
     os.truncate(file, LUKS1_PAYLOAD + size)
-    with hidden(passing()) as first, hidden(passphrase) as last:
-        key = f"--key-file={by_descriptor(first)}"
+    with memory_file(_random_passphrase()) as first, memory_file(passphrase) as last:
+        key = f"--key-file={fd_path(first)}"
         cryptsetup(
             "luksFormat",
             "--type=luks1",
@@ -42,27 +41,21 @@ def encrypt(uri: str, size: int, file: Path, passphrase: bytes, progress: Progre
         tools.copy(
             [
                 *("qemu-img", "convert", "-n", "-p", "-t", "writeback", "-f", "raw"),
-                *("--object", f"secret,id=s,file={by_descriptor(first)}"),
+                *("--object", f"secret,id=s,file={fd_path(first)}"),
                 *(uri, "--target-image-opts", target),
             ],
             progress,
             descriptors=[first],
         )
         cryptsetup("convert", "--type=luks2", str(file))
-        new_key = by_descriptor(last)
-        cryptsetup("luksChangeKey", key, str(file), new_key, descriptors=[first, last])
+        cryptsetup("luksChangeKey", key, str(file), fd_path(last), descriptors=[first, last])
+
+
+def _random_passphrase() -> bytes:
+    """One that nobody is told, for the time the file is being made."""
+    return secrets.token_hex(32).encode()
 
 
 def _option(file: Path) -> str:
     """A file name as a qemu option takes it."""
     return str(file.absolute()).replace(",", ",,")
-
-
-def cryptsetup(*words: str, descriptors: list[int] | None = None) -> str:
-    """Run cryptsetup to its end; returns what it printed. Raises `ToolFailed`, `Refused`."""
-    try:
-        return tools.run(["cryptsetup", "--batch-mode", *words], descriptors=descriptors or [])
-    except tools.ToolFailed as error:
-        if error.status == NO_SUCH_KEY:
-            raise Refused("", "the passphrase opens no slot of the LUKS file", "") from error
-        raise
