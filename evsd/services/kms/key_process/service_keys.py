@@ -6,10 +6,12 @@ from evsd.key_channel.call import Call, Result, operation
 from evsd.key_process import crypto
 from evsd.key_process.usage import Context
 from evsd.services.evs.errors import NotDelegated
+from evsd.services.evs.permissions import VOLUME_SERVICE
 from evsd.services.iam.agencies import delegated
-from evsd.services.iam.tables import Domain, Project
+from evsd.services.iam.projects import names_of
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, check_usable
 from evsd.services.kms.key_process.lifecycle import KeyLife
+from evsd.services.kms.permissions import KMS_ADMINISTRATOR
 from evsd.services.kms.tables import Cmk
 
 VOLUME_DEFAULT_ALIAS = "evs/default"
@@ -94,10 +96,9 @@ class ServiceKeys:
     def _require_delegation(self, project_id: str) -> None:
         """Raise `NotDelegated` unless the volume service may use keys in the project."""
         with self._keys.database.reading() as session:
-            if not delegated(session, project_id):
-                project = session.get_one(Project, project_id)
-                domain = session.get_one(Domain, project.domain_id)
-                raise NotDelegated(project=project.name, domain=domain.name)
+            if not delegated(session, project_id, VOLUME_SERVICE, KMS_ADMINISTRATOR.id):
+                project, domain = names_of(session, project_id)
+                raise NotDelegated(project=project, domain=domain)
 
     def _default_key(self, call: Call) -> Cmk:
         with self._keys.database.reading() as session:
