@@ -9,6 +9,7 @@ needs, and each is found by its name:
     routes        `ROUTERS`, its part of the HTTP API
     service       `build(host)`, its part in evsd: a `Service`
     key_process   what it does in evsd-keys: `build(parts)`, a tuple of objects with operations
+    consumer      `CONSUMER`, how it uses keys of tenants by way of the KMS
 """
 
 from __future__ import annotations

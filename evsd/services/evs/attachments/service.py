@@ -22,7 +22,6 @@ from sqlalchemy.orm import Session
 from evsd import connector as host
 from evsd.errors import storage_error
 from evsd.key_channel.call import Call
-from evsd.key_channel.tickets import ticket_digest
 from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import HeaderInvalid, Pool, PoolError
 from evsd.processes import Process
@@ -33,6 +32,7 @@ from evsd.services.evs.attachments.states import (
     AttachmentEvent,
     AttachmentStatus,
 )
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     AttachFailed,
     AttachmentNotFound,
@@ -48,6 +48,7 @@ from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.service import find as find_volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.iam.tables import Project
+from evsd.services.kms.consumers import register_release, withdraw_release
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
 from evsd.serving import clients
 from evsd.serving.access import Access, make_directory, require_acls
@@ -382,8 +383,9 @@ class AttachmentService(Resource):
         """Refuse now what the server would be refused when its first client comes."""
         try:
             self._keys.call(
-                "check_volume_key",
+                "check_service_key",
                 call,
+                service=CONSUMER.service,
                 key_id=volume.cmk_id,
                 wrapped_dek=header.wrapped_dek.hex(),
                 context=encryption_context(volume.project_id, volume.id),
@@ -445,7 +447,9 @@ class AttachmentService(Resource):
         process: Process,
         ticket: str,
     ) -> None:
-        """Note the process, unless the attachment was ended or got another server meanwhile.
+        """Note the process, and that it may have the key.
+
+        Not where the attachment was ended or got another server meanwhile.
 
         The socket belongs to whoever is on record.
         """
@@ -454,7 +458,7 @@ class AttachmentService(Resource):
             if record is None or record.status not in STARTABLE or record.server != before:
                 raise ServerFailed("it was detached meanwhile, or has another server")
             record.server = process
-            record.ticket_sha256 = ticket_digest(ticket)
+            _release_key(session, record, process, ticket)
 
     def _lacks_server(self, attachment_id: str) -> bool:
         """Whether the attachment is to be served and its last process has ended."""
@@ -504,8 +508,8 @@ class AttachmentService(Resource):
             if attachment is None:
                 return
             volume = session.get_one(Volume, attachment.volume_id)
-            event = AttachmentEvent.DETACH
-            advance(session, attachment, ATTACHMENT_STATES, event, ticket_sha256=None)
+            advance(session, attachment, ATTACHMENT_STATES, AttachmentEvent.DETACH)
+            withdraw_release(session, attachment_id)
             advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
             server = attachment.server
         if server is not None:
@@ -561,6 +565,21 @@ def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
     ):
         raise AttachmentNotFound(name=attachment_id)
     return attachment
+
+
+def _release_key(session: Session, record: Attachment, process: Process, ticket: str) -> None:
+    volume = session.get_one(Volume, record.volume_id)
+    project = session.get_one(Project, volume.project_id)
+    register_release(
+        session,
+        record.id,
+        CONSUMER.service,
+        service_call(volume, project, "evsd", record.id),
+        volume.cmk_id,
+        encryption_context(project.id, volume.id),
+        process,
+        ticket,
+    )
 
 
 def _stays(attachment: Attachment, client: Client) -> bool:

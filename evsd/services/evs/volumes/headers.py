@@ -14,6 +14,7 @@ import structlog
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import Pool, PoolError, VolumeBusy
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     PoolFailed,
     VolumeHeaderBad,
@@ -87,8 +88,9 @@ class VolumeHeaders:
     def _require_its_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         try:
             answer = self._keys.call(
-                "compare_volume_keys",
+                "compare_service_keys",
                 call,
+                service=CONSUMER.service,
                 key_id=volume.cmk_id,
                 wrapped_deks=[volume.wrapped_dek.hex(), header.wrapped_dek.hex()],
                 context=header.context,

@@ -20,12 +20,12 @@ from evsd.pools.pool import Pool, PoolError, VolumeMissing
 from evsd.services.evs.errors import (
     VolumeFileBad,
     VolumeFileNotFound,
-    VolumeNameTaken,
     VolumeOfAnotherProject,
 )
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
+from evsd.services.evs.volumes.service import add_record
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.iam.tables import Project
 from evsd.store.database import Database, utcnow
@@ -138,10 +138,6 @@ class VolumeRegistration:
             updated_at=now,
         )
         with self._database.transaction() as session:
-            session.add(volume)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise VolumeNameTaken(name=name, reason="") from error
+            add_record(session, volume)
         log.warning("volume recovered", volume=volume.id, user=owner.principal)
         return volume

@@ -36,6 +36,7 @@ from evsd.pools.pool import (
     VolumeBusy,
 )
 from evsd.resource import Resource
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     JobNotFound,
     PoolFailed,
@@ -57,6 +58,7 @@ from evsd.services.evs.volumes import journal, quotas
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
 from evsd.services.evs.volumes.preallocation import Cancelled, FillFailed, Preallocation, Serve
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.consumers import add_dependent, remove_dependent, rename_dependent
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
@@ -122,11 +124,7 @@ class VolumeService(Resource):
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = _record(call, wanted, volume_id, key)
             job = journal.begin(session, journal.CREATE, volume)
-            session.add(volume)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise VolumeNameTaken(name=wanted.name, reason="") from error
+            add_record(session, volume)
         header = _header(volume, key)
         if wanted.thick:
             self._filler.start(volume_id, lambda: self._make(job.id, wanted.name, header))
@@ -182,6 +180,7 @@ class VolumeService(Resource):
                 session.flush()
             except IntegrityError as error:
                 raise VolumeNameTaken(name=name, reason="") from error
+            rename_dependent(session, CONSUMER.kind, volume_id, volume.name)
         return volume
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
@@ -371,7 +370,13 @@ class VolumeService(Resource):
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call("create_volume_key", call, key_id=cmk_id, context=context)
+            return self._keys.call(
+                "create_service_key",
+                call,
+                service=CONSUMER.service,
+                key_id=cmk_id,
+                context=context,
+            )
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
@@ -393,6 +398,7 @@ class VolumeService(Resource):
             volume = session.get(Volume, volume_id)
             if volume is not None:
                 session.delete(volume)
+                remove_dependent(session, CONSUMER.kind, volume_id)
             return journal.finish(session, job_id, error)
 
     def _not_deleted(self, job_id: str, volume_id: str, error: Exception) -> PublishedError:
@@ -448,6 +454,24 @@ def find(session: Session, project_id: str, volume_id: str) -> Volume:
     if volume is None or volume.project_id != project_id:
         raise VolumeNotFound(name=volume_id)
     return volume
+
+
+def add_record(session: Session, volume: Volume) -> None:
+    """Enter a new volume, with its key; raises `VolumeNameTaken`."""
+    session.add(volume)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise VolumeNameTaken(name=volume.name, reason="") from error
+    add_dependent(
+        session,
+        CONSUMER.kind,
+        volume.id,
+        volume.name,
+        volume.project_id,
+        volume.cmk_id,
+        volume.created_at,
+    )
 
 
 def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:
