@@ -9,6 +9,7 @@ needs, and each is found by its name:
     routes        `ROUTERS`, its part of the HTTP API
     service       `build(host)`, its part in evsd: a `Service`
     key_process   what it does in evsd-keys: `build(parts)`, a tuple of objects with operations
+    consumer      `CONSUMER`, how it uses keys of tenants by way of the KMS
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from evsd.jobs.service import Jobs
 from evsd.key_channel.call import Ask
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool
 from evsd.pools.watch import SpaceWatch
 from evsd.principal import UnixUser
 from evsd.resource import Resource
@@ -34,7 +35,7 @@ class Host:
     id: str  # see `evsd.host`
     database: Database
     keys: KeyProcess
-    pool: FilePool
+    pool: Pool
     space: SpaceWatch
     region: str
     servers: ServerSupervisor

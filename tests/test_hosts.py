@@ -18,6 +18,7 @@ from evsd.services import load_records
 from evsd.services.evs.attachments.detaching import Detaching
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.iam.tables import Domain, Project
+from evsd.services.kms import consumers
 from evsd.services.kms.tables import Cmk
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.serving.tables import ServerRecord
@@ -45,7 +46,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 def servers(database: Database, directory: Path) -> ServerSupervisor:
     (directory / "nbd").mkdir(exist_ok=True)
     pool, release = FilePool(directory), directory / "keys.sock"
-    return ServerSupervisor(database, pool, release, directory / "nbd", HERE)
+    return ServerSupervisor(database, pool, consumers, release, directory / "nbd", HERE)
 
 
 @contextmanager
@@ -58,7 +59,14 @@ def started(database: Database, directory: Path) -> Iterator[ServerSupervisor]:
 def own_server(database: Database, pid: int, host: str | None) -> None:
     """A server that an interrupted evsd has left, which served a disk to itself."""
     record = ServerRecord(
-        id="s", disk_id="v", status="wanted", host_id=host, own=True, read_only=False, device=""
+        id="s",
+        disk_id="v",
+        status="wanted",
+        host_id=host,
+        own=True,
+        read_only=False,
+        device="",
+        key_use={},
     )
     process = Process.of(pid)
     assert process is not None

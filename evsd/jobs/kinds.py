@@ -49,7 +49,7 @@ class JobKind(ABC):
     name: ClassVar[str]
     # What `run` and `resume` may fail with; anything else is a mistake of ours, and the job stays
     # in the journal.
-    failures: ClassVar[tuple[type[Exception], ...]] = (OSError, Cancelled, PublishedError)
+    failures: ClassVar[tuple[type[Exception], ...]] = (Cancelled, PublishedError)
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:  # noqa: ARG002
         """Whether it takes so long that nobody waits for it."""

@@ -5,14 +5,15 @@ A record says what is to become of a process before anything is done with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.tickets import ticket_digest
+from evsd.key_channel.call import Call
 from evsd.processes import Process
+from evsd.serving.keys import KeyUse, Releases
 from evsd.serving.server import ServerFailed
 from evsd.serving.states import SERVER_STATES, STARTABLE, ServerEvent, ServerStatus
 from evsd.serving.tables import ServerRecord
@@ -28,6 +29,7 @@ class NewServer:
 
     id: str
     disk_id: str
+    key: KeyUse
     read_only: bool = False
     owner_uid: int | None = None
     device: str = ""
@@ -37,8 +39,8 @@ class NewServer:
 class ServerRecords:
     """Those of one host's servers; what another host's say is read, and its processes are its."""
 
-    def __init__(self, database: Database, host_id: str) -> None:
-        self._database, self._host_id = database, host_id
+    def __init__(self, database: Database, host_id: str, releases: Releases) -> None:
+        self._database, self._host_id, self._releases = database, host_id, releases
 
     # --- as a part of the caller's transaction -------------------------------------------------
 
@@ -53,6 +55,7 @@ class ServerRecords:
             read_only=wanted.read_only,
             owner_uid=wanted.owner_uid,
             device=wanted.device,
+            key_use=asdict(wanted.key),
         )
         session.add(record)
 
@@ -105,16 +108,17 @@ class ServerRecords:
     def note_process(
         self, server_id: str, before: Process | None, process: Process, ticket: str
     ) -> None:
-        """Note the next process, unless it was given up or got another meanwhile.
+        """Note the next process, and that it may have the key.
 
-        The socket belongs to whoever is on record. Raises `ServerFailed`.
+        Not where the server was given up or got another meanwhile: the socket belongs to whoever is
+        on record. Raises `ServerFailed`.
         """
         with self._database.transaction() as session:
             record = session.get(ServerRecord, server_id)
             if record is None or record.status not in STARTABLE or record.process != before:
                 raise ServerFailed("it was detached meanwhile, or has another server")
             record.process = process
-            _entitle(record, ticket)
+            self._release_key(session, record, process, ticket)
 
     def give_up(self, server_id: str) -> Process | None:
         """Note that it ends, and return the process that has to.
@@ -126,7 +130,7 @@ class ServerRecords:
             if record is None:
                 return None
             advance(session, record, SERVER_STATES, ServerEvent.END)
-            _void(record)
+            self._releases.withdraw_release(session, server_id)
             if record.is_on(self._host_id):
                 return record.process
         log.warning("the server of another host is forgotten", server=server_id)
@@ -139,12 +143,12 @@ class ServerRecords:
             if record is not None:
                 session.delete(record)
 
-
-def _entitle(record: ServerRecord, ticket: str) -> None:
-    """Its process, and no other, gets the disk's key for this ticket."""
-    record.ticket_sha256 = ticket_digest(ticket)
-
-
-def _void(record: ServerRecord) -> None:
-    """Nobody gets a key by it any more."""
-    record.ticket_sha256 = None
+    def _release_key(
+        self, session: Session, record: ServerRecord, process: Process, ticket: str
+    ) -> None:
+        """Let the process, and no other, have the disk's key on this ticket."""
+        key = KeyUse(**record.key_use)
+        call = Call(key.principal, key.domain_id, key.project_id, "evsd", record.id)
+        self._releases.register_release(
+            session, record.id, key.service, call, key.key_id, key.context, process, ticket
+        )

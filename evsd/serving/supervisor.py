@@ -13,13 +13,14 @@ from pathlib import Path
 
 import structlog
 
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.serving import clients
 from evsd.serving.access import Access, make_directory, require_acls
 from evsd.serving.clients import Client
 from evsd.serving.files import ServerFiles, is_in_own_directory
+from evsd.serving.keys import KeyUse, Releases
 from evsd.serving.records import NewServer, ServerRecords
 from evsd.serving.retries import Retries
 from evsd.serving.server import (
@@ -45,7 +46,8 @@ class ServerSupervisor(Resource):
     def __init__(
         self,
         database: Database,
-        pool: FilePool,
+        pool: Pool,
+        releases: Releases,
         release_socket: Path,
         directory: Path,
         host_id: str,
@@ -53,7 +55,7 @@ class ServerSupervisor(Resource):
     ) -> None:
         """Files of servers are in `directory`; `group` may open the socket of each, see `own`."""
         self.directory = directory
-        self.records = ServerRecords(database, host_id)
+        self.records = ServerRecords(database, host_id, releases)
         self._database, self._pool, self._release_socket = database, pool, release_socket
         self._files, self._group = ServerFiles(directory), group
         self._restarts = Retries(
@@ -160,14 +162,14 @@ class ServerSupervisor(Resource):
     # --- evsd's own use ------------------------------------------------------------------------
 
     @contextmanager
-    def own_use(self, disk_id: str) -> Iterator[Path]:
+    def own_use(self, disk_id: str, key: KeyUse) -> Iterator[Path]:
         """Serve a disk to evsd itself, on the socket this gives, until the block ends.
 
         For disks that nobody else has, or may have meanwhile. Raises `ServerFailed`; of those
         `ServerNotEnded` where a server of it can't be ended: it is as soon as that can be done.
         """
         self.end_own_use(disk_id)
-        server = NewServer(id=str(uuid.uuid4()), disk_id=disk_id, own=True)
+        server = NewServer(id=str(uuid.uuid4()), disk_id=disk_id, key=key, own=True)
         with self._database.transaction() as session:
             self.records.plan(session, server)
         try:

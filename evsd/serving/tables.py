@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,8 +16,8 @@ class ServerRecord(OnHost, Stateful):
 
     A disk is what a file of the pool holds, and never has two. `own` is evsd's own use: nobody else
     may connect, where else the Unix user `owner_uid` may. `device` is the export name of the host's
-    device, if there is to be one. `process` is kept in three columns; `ticket_sha256` is what its
-    key request must match.
+    device, if there is to be one, `key_use` what it needs of the KMS, see `KeyUse`. `process` is
+    kept in three columns: whom evsd watches, and has to end.
     """
 
     __tablename__ = "servers"
@@ -25,10 +27,10 @@ class ServerRecord(OnHost, Stateful):
     read_only: Mapped[bool]
     owner_uid: Mapped[int | None]
     device: Mapped[str] = mapped_column(String(64))
+    key_use: Mapped[dict[str, Any]]
     pid: Mapped[int | None]
     started: Mapped[int | None]
     boot: Mapped[str | None] = mapped_column(String(36))
-    ticket_sha256: Mapped[str | None] = mapped_column(String(64))
 
     @property
     def process(self) -> Process | None:

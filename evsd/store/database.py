@@ -46,7 +46,7 @@ class Database:
         self.engine = create_engine(url, max_overflow=-1)
         set_up(self.engine)
         self._generations = itertools.count(1)
-        self.generation = 0  # grows with every transaction of this process, see `remembered`
+        self.generation = 0  # grows with every transaction of this process, see `cache`
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(
             self.engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False

@@ -48,6 +48,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 WITHOUT_MIGRATIONS_AFTER_0008 = (
+    "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
+    "UPDATE attachments SET ticket_sha256 = (SELECT ticket_sha256 FROM key_releases)",
+    "DROP TABLE key_releases",
+    "DROP TABLE key_dependents",
     "ALTER TABLE volumes DROP COLUMN user_id",
     "ALTER TABLE key_versions DROP COLUMN profile",
     "DROP TABLE quotas",
@@ -55,9 +59,7 @@ WITHOUT_MIGRATIONS_AFTER_0008 = (
     "ALTER TABLE attachments DROP COLUMN host_id",
     "ALTER TABLE attachments ADD COLUMN server_pid INTEGER",
     "ALTER TABLE attachments ADD COLUMN server_start INTEGER",
-    "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
-    """UPDATE attachments SET (server_pid, server_start, ticket_sha256) =
-       (SELECT pid, started, ticket_sha256 FROM servers WHERE servers.id = attachments.id)""",
+    "UPDATE attachments SET (server_pid, server_start) = (SELECT pid, started FROM servers)",
     "DROP TABLE servers",
     "ALTER TABLE jobs DROP COLUMN host_id",
     "ALTER TABLE jobs DROP COLUMN boot",

@@ -26,6 +26,8 @@ from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
 
 VENV_BIN = Path(sys.executable).parent
+AS_INSTALLED = {"PYTHONPATH": str(Path(__file__).with_name("as_installed"))}
+"""Environment of evsd and evsctl: they don't load what is there for tests alone."""
 # Long: a machine that is busy with other things fails no test. What comes in time costs nothing.
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 90
@@ -64,7 +66,7 @@ class Evsd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()},
+                env={**os.environ, **AS_INSTALLED, "NOTIFY_SOCKET": ready.getsockname()},
             )
             self.told = []
             self._await(lambda: self._hears(ready) == "READY=1")
@@ -113,11 +115,7 @@ class Evsd:
         """Run evsctl."""
         done = subprocess.run(
             [self.evsctl, *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "EVSD_ENDPOINT": f"unix://{self.socket}",
-                **(environment or {}),
-            },
+            env={**self._ctl_environment(self.socket), **(environment or {})},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -126,11 +124,15 @@ class Evsd:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    @staticmethod
+    def _ctl_environment(socket: Path) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{socket}", **AS_INSTALLED}
+
     def spawn_ctl(self, *words: str, socket: Path | None = None) -> subprocess.Popen[str]:
         """Start evsctl and don't wait for it; it may reach evsd by way of another socket."""
         return subprocess.Popen(
             [self.evsctl, *words],
-            env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{socket or self.socket}"},
+            env=self._ctl_environment(socket or self.socket),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -99,7 +99,8 @@ def _build(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Work:
     if database.restored:
         with usage.used(Call("service:kms", "", "", "evsd-keys", ""), "start-on-restored-database"):
             pass
-    shared = Parts(database, token, usage)
+    consumers = {module.CONSUMER.service: module.CONSUMER for module in modules("consumer")}
+    shared = Parts(database, token, usage, consumers)
     parts: list[KeyPart] = [module.build(shared) for module in modules("key_process")]
     operations = operations_of(
         *(each for part in parts for each in part.operations), signing, TokenWatch(token), usage

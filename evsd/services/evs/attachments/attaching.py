@@ -24,11 +24,13 @@ from evsd.services.evs.attachments.states import (
     AttachmentStatus,
 )
 from evsd.services.evs.errors import AttachFailed, VolumeHalfExtended, VolumeNotAttachable
+from evsd.services.evs.key_context import key_use
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.records import find as find_volume
 from evsd.services.evs.volumes.servable import Servable
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.iam.tables import Project
 from evsd.serving.records import NewServer
 from evsd.serving.server import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
@@ -142,6 +144,7 @@ class Attaching:
             server = NewServer(
                 id=attachment.id,
                 disk_id=volume.id,
+                key=key_use(volume, session.get_one(Project, volume.project_id)),
                 read_only=attachment.mode == "ro",
                 owner_uid=call.unix_user,
                 device=_device(attachment.id, connector),

@@ -10,31 +10,30 @@ import contextlib
 import structlog
 from sqlalchemy import select
 
-from evsd.pools.file import LEFT_OVER, FilePool
+from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.store.database import Database
-from nbd_plugin import luks2
 
 UNDER_WAY = (VolumeStatus.CREATING, VolumeStatus.EXTENDING, VolumeStatus.DELETING)
 
 log = structlog.get_logger()
 
 
-def compare(database: Database, pool: FilePool) -> None:
+def compare(database: Database, pool: Pool) -> None:
     """Say what differs; the sizes of a database from a backup are corrected."""
     if database.restored:
         _take_sizes_from_files(database, pool)
     _compare_names(database, pool)
 
 
-def _take_sizes_from_files(database: Database, pool: FilePool) -> None:
+def _take_sizes_from_files(database: Database, pool: Pool) -> None:
     """Correct what an old database says of volumes that have been extended since."""
     with database.reading() as session:
         volumes = list(session.scalars(select(Volume).where(Volume.status.not_in(UNDER_WAY))))
     for volume in volumes:
-        with contextlib.suppress(OSError, luks2.HeaderError):  # told of by `_compare_names`
+        with contextlib.suppress(PoolError):  # told of by `_compare_names`
             size_gib = pool.header(volume.id).settled // GIB
             if size_gib and size_gib != volume.size_gib:
                 log.warning("a volume has another size", name=volume.name, size_gib=size_gib)
@@ -42,7 +41,7 @@ def _take_sizes_from_files(database: Database, pool: FilePool) -> None:
                     session.get_one(Volume, volume.id).size_gib = size_gib
 
 
-def _compare_names(database: Database, pool: FilePool) -> None:
+def _compare_names(database: Database, pool: Pool) -> None:
     """Say which volumes have no file, and which files no volume."""
     with database.reading() as session:
         volumes = {
@@ -57,6 +56,6 @@ def _compare_names(database: Database, pool: FilePool) -> None:
             "a file of the pool is no volume's",
             file=file,
             remedy="an interrupted operation left it: look at it, then remove it"
-            if file.endswith(LEFT_OVER)
+            if pool.is_left_over(file)
             else f"evsctl recover {file}",
         )

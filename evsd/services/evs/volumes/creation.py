@@ -16,13 +16,13 @@ from evsd.jobs.kinds import JobKind, Work
 from evsd.jobs.service import finish
 from evsd.jobs.tables import Job
 from evsd.key_channel.call import Call
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal
 from evsd.services.evs.volumes.deletion import Removal, forget, interrupted
-from evsd.services.evs.volumes.failures import published
+from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
@@ -50,18 +50,20 @@ class NewVolume:
 
 
 class FileUnreadable(Exception):
-    """Nobody can tell what the file of an interrupted creation holds; its cause says why."""
+    """Nobody can tell what the file of an interrupted creation holds; `cause` says why."""
+
+    def __init__(self, cause: PoolError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class Creation(JobKind):
     """The job: raises `PoolFailed`, what a full pool refuses, and what serving is refused with."""
 
     name = journal.CREATE
-    failures: ClassVar = (*JobKind.failures, luks2.HeaderError, FileUnreadable)
+    failures: ClassVar = (*FAILURES, FileUnreadable)
 
-    def __init__(
-        self, database: Database, pool: FilePool, own_use: OwnUse, removal: Removal
-    ) -> None:
+    def __init__(self, database: Database, pool: Pool, own_use: OwnUse, removal: Removal) -> None:
         self._database, self._pool = database, pool
         self._own_use, self._removal = own_use, removal
 
@@ -84,8 +86,8 @@ class Creation(JobKind):
         volume_id = journal.volume_of(job)
         try:
             whole = self._pool.whole(volume_id)
-        except (OSError, luks2.HeaderError) as error:
-            raise FileUnreadable from error
+        except PoolError as error:
+            raise FileUnreadable(error) from error
         if whole is None:
             raise interrupted()
         with self._database.transaction() as session:  # the record may be from a backup
@@ -100,20 +102,16 @@ class Creation(JobKind):
         """Leave nothing; where that can't be done, a volume in error."""
         volume_id = journal.volume_of(job)
         if isinstance(error, FileUnreadable):
-            return self._removal.not_removed(job.id, volume_id, _cause(error))
+            return self._removal.not_removed(job.id, volume_id, error.cause)
         try:
             self._removal.remove(volume_id)
-        except (OSError, PublishedError) as stuck:
+        except (PoolError, PublishedError) as stuck:
             return self._removal.not_removed(job.id, volume_id, stuck)
-        failure = published(str(job.entities["name"]), error, self._pool.directory)
+        failure = published(str(job.entities["name"]), error, self._pool.place)
         with self._database.transaction() as session:
             forget(session, volume_id)
             finish(session, job.id, failure)
         return failure
-
-
-def _cause(error: Exception) -> Exception:
-    return error.__cause__ if isinstance(error.__cause__, Exception) else error
 
 
 def new_record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:

@@ -5,7 +5,6 @@ After an interruption the file says how far it came: of one that is still whole 
 
 from __future__ import annotations
 
-import errno
 from typing import ClassVar
 
 import structlog
@@ -15,35 +14,36 @@ from evsd.errors import PublishedError
 from evsd.jobs.kinds import JobKind, Work
 from evsd.jobs.service import finish
 from evsd.jobs.tables import Job
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import VolumeNotDeleted
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal
-from evsd.services.evs.volumes.failures import published, reason
+from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
+from evsd.services.kms.consumers import remove_dependent
 from evsd.store.database import Database
 from evsd.store.transitions import advance
-from nbd_plugin import luks2
 
 log = structlog.get_logger()
 
 
-def interrupted() -> OSError:
+def interrupted() -> PoolError:
     """What keeps a job that was interrupted from its end, where it can't be gone on with."""
-    return InterruptedError(errno.EINTR, "evsd was interrupted")
+    return PoolError("evsd was interrupted")
 
 
 class Removal:
     """Taking files away, and noting where that could not be done."""
 
-    def __init__(self, database: Database, pool: FilePool, own_use: OwnUse) -> None:
+    def __init__(self, database: Database, pool: Pool, own_use: OwnUse) -> None:
         self._database, self.pool, self._own_use = database, pool, own_use
 
     def remove(self, volume_id: str) -> None:
         """Remove the volume's file, of which nobody can have data.
 
-        Raises OSError where the pool won't, `DetachFailed` where a server has it that can't be
+        Raises `PoolError` where the pool won't, `DetachFailed` where a server has it that can't be
         ended.
         """
         self._own_use.end(volume_id)
@@ -58,10 +58,10 @@ class Removal:
         begun = not self._is_there(volume_id)
         with self._database.transaction() as session:
             volume = session.get_one(Volume, volume_id)
-            failure = published(volume.name, error, self.pool.directory)
+            failure = published(volume.name, error, self.pool.place)
             event = VolumeEvent.DELETE_FAILED if begun else VolumeEvent.DELETION_UNDONE
             if not begun:
-                failure = VolumeNotDeleted(name=volume.name, reason=reason(error))
+                failure = VolumeNotDeleted(name=volume.name, reason=error)
             advance(session, volume, VOLUME_STATES, event)
             advance(session, volume, VOLUME_STATES, VolumeEvent.CREATE_FAILED)
             finish(session, job_id, failure)
@@ -71,7 +71,7 @@ class Removal:
         """Whether a volume has its file under its name, which a deletion takes away first."""
         try:
             return self.pool.whole(volume_id) is not None
-        except (OSError, luks2.HeaderError):  # nor is it changed where it can't be read
+        except PoolError:  # nor is it changed where it can't be read
             return True
 
 
@@ -80,13 +80,14 @@ def forget(session: Session, volume_id: str) -> None:
     volume = session.get(Volume, volume_id)
     if volume is not None:
         session.delete(volume)
+        remove_dependent(session, CONSUMER.kind, volume_id)
 
 
 class Deletion(JobKind):
     """The job: raises `VolumeNotDeleted`, `PoolFailed`, `DetachFailed`."""
 
     name = journal.DELETE
-    failures: ClassVar = (*JobKind.failures, luks2.HeaderError)
+    failures: ClassVar = FAILURES
 
     def __init__(self, removal: Removal) -> None:
         self._removal = removal

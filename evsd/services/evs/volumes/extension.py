@@ -14,19 +14,26 @@ from evsd.errors import PublishedError
 from evsd.jobs.kinds import JobKind, Work
 from evsd.jobs.service import finish
 from evsd.jobs.tables import Job
-from evsd.pools.file import FilePool, SizeDiffers, Untouched
+from evsd.pools.pool import (
+    HeaderInvalid,
+    Pool,
+    PoolError,
+    PoolFull,
+    PoolReadOnly,
+    SizeDiffers,
+    Untouched,
+    VolumeBusy,
+)
 from evsd.services.evs.errors import VolumeNotExtended
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal
-from evsd.services.evs.volumes.failures import published, reason
+from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
-from evsd.space import REFUSALS
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
-from nbd_plugin import luks2
 
 log = structlog.get_logger()
 
@@ -38,9 +45,9 @@ class Extension(JobKind):
     """
 
     name = journal.EXTEND
-    failures: ClassVar = (*JobKind.failures, luks2.HeaderError, Untouched)
+    failures: ClassVar = FAILURES
 
-    def __init__(self, database: Database, pool: FilePool, own_use: OwnUse) -> None:
+    def __init__(self, database: Database, pool: Pool, own_use: OwnUse) -> None:
         self._database, self._pool, self._own_use = database, pool, own_use
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:  # noqa: ARG002
@@ -66,19 +73,19 @@ class Extension(JobKind):
         """The volume is as it was, or half extended where that can't be done."""
         volume = self._volume(job)
         if isinstance(error, Untouched):
-            return self._not_begun(job, volume, error.__cause__, again=_again(job, work))
-        failure = published(volume.name, error, self._pool.directory)
+            return self._not_begun(job, volume, error.cause, again=_again(job, work))
+        failure = published(volume.name, error, self._pool.place)
         event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
         try:
             self._own_use.end(volume.id)
             size_gib = self._pool.shrink(volume.id) // GIB
-        except (OSError, luks2.HeaderError, PublishedError) as stuck:
+        except (PoolError, PublishedError) as stuck:
             log.error("it can't be undone", volume=volume.id, reason=str(stuck))
             event = VolumeEvent.EXTENSION_FAILED
         return self._end(job, event, failure, size_gib)
 
     def _not_begun(
-        self, job: Job, volume: Volume, cause: BaseException | None, *, again: bool
+        self, job: Job, volume: Volume, cause: PoolError, *, again: bool
     ) -> PublishedError:
         """The end of one that the file refused: the volume is what it was before.
 
@@ -86,8 +93,8 @@ class Extension(JobKind):
         says, the file is right: the record is from a backup.
         """
         failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
-        if isinstance(cause, OSError) and cause.errno in REFUSALS:
-            failure = published(volume.name, cause, self._pool.directory)
+        if isinstance(cause, PoolFull | PoolReadOnly):
+            failure = published(volume.name, cause, self._pool.place)
         event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
         if isinstance(cause, SizeDiffers):
             event = VolumeEvent.EXTENSION_UNDONE
@@ -115,14 +122,14 @@ def _again(job: Job, work: Work) -> bool:
     return work.resumed or bool(job.arguments.get("again"))
 
 
-def _not_extended(name: str, cause: BaseException | None) -> PublishedError:
+def _not_extended(name: str, cause: PoolError) -> PublishedError:
     """What the caller is told of an extension that the file refused."""
     if isinstance(cause, SizeDiffers):
         remedy = "if its header is an old one: evsctl header restore {name} FILE"
-    elif isinstance(cause, luks2.HeaderError):
+    elif isinstance(cause, HeaderInvalid):
         remedy = "mend its header: evsctl header restore {name} FILE, then extend it again"
-    elif isinstance(cause, BlockingIOError):
+    elif isinstance(cause, VolumeBusy):
         remedy = "end what has the file open, then extend it again"
     else:
         remedy = "look at the pool's filesystem, then extend it again"
-    return VolumeNotExtended(name=name, reason=reason(cause), remedy=remedy.format(name=name))
+    return VolumeNotExtended(name=name, reason=cause, remedy=remedy.format(name=name))

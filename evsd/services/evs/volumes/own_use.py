@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evsd.services.evs.errors import AttachFailed, DetachFailed
-from evsd.services.evs.key_context import service_call
+from evsd.services.evs.key_context import key_use, service_call
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.servable import Servable
 from evsd.services.iam.tables import Project
@@ -30,8 +30,13 @@ class OwnUse:
         can't be ended, see `end`.
         """
         self.end(volume_id)
-        volume = self._require_servable(volume_id)
-        with _told_of(volume_id, volume.name), self._servers.own_use(volume_id) as socket:
+        with self._database.reading() as session:
+            volume = session.get_one(Volume, volume_id)
+            project = session.get_one(Project, volume.project_id)
+        call = service_call(volume, project, "evsd", volume.id)
+        self._servable.check_key(call, volume, self._servable.header(volume))
+        serving = self._servers.own_use(volume_id, key_use(volume, project))
+        with _told_of(volume_id, volume.name), serving as socket:
             yield socket
 
     def end(self, volume_id: str) -> None:
@@ -42,14 +47,6 @@ class OwnUse:
         """
         with _told_of(volume_id, volume_id):
             self._servers.end_own_use(volume_id)
-
-    def _require_servable(self, volume_id: str) -> Volume:
-        with self._database.reading() as session:
-            volume = session.get_one(Volume, volume_id)
-            project = session.get_one(Project, volume.project_id)
-        call = service_call(volume, project, "evsd", volume.id)
-        self._servable.check_key(call, volume, self._servable.header(volume))
-        return volume
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import HeaderInvalid, Pool, PoolError
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import AttachFailed, VolumeKeyNotEnabled
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
@@ -19,21 +20,21 @@ from nbd_plugin import luks2
 class Servable:
     """Looks at files and asks for keys."""
 
-    def __init__(self, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(self, keys: KeyProcess, pool: Pool) -> None:
         self._keys, self._pool = keys, pool
 
     def header(self, volume: Volume) -> luks2.Header:
         """What the volume's file holds; refuses one that is gone, broken or another volume's."""
         try:
             header = self._pool.header(volume.id)
-        except OSError as error:
-            raise AttachFailed(name=volume.name, reason=f"its file: {error.strerror}") from error
-        except luks2.HeaderError as error:
+        except HeaderInvalid as error:
             raise AttachFailed(
                 name=volume.name,
                 reason=f"its file: {error}; evsctl header restore {volume.name} FILE puts a backup "
                 "of its header back",
             ) from error
+        except PoolError as error:
+            raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
         if header.size < volume.size_gib * GIB:  # what is behind would be cut off for its clients
@@ -48,8 +49,9 @@ class Servable:
         """Raise `NotDelegated`, or `VolumeKeyNotEnabled`, where the key would not be released."""
         try:
             self._keys.call(
-                "check_volume_key",
+                "check_service_key",
                 call,
+                service=CONSUMER.service,
                 key_id=volume.cmk_id,
                 wrapped_dek=header.wrapped_dek.hex(),
                 context=encryption_context(volume.project_id, volume.id),

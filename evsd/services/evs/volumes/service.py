@@ -18,7 +18,8 @@ from evsd.jobs.service import Jobs, finish
 from evsd.jobs.tables import Job
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     JobNotFound,
     VolumeEncryptionBad,
@@ -37,8 +38,9 @@ from evsd.services.evs.volumes.deletion import Deletion, Removal
 from evsd.services.evs.volumes.extension import Extension
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
 from evsd.services.evs.volumes.own_use import OwnUse
-from evsd.services.evs.volumes.records import find
+from evsd.services.evs.volumes.records import add_record, find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.consumers import rename_dependent
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
@@ -48,7 +50,7 @@ class VolumeService:
     """The volumes of all projects."""
 
     def __init__(
-        self, database: Database, keys: KeyProcess, pool: FilePool, own_use: OwnUse, jobs: Jobs
+        self, database: Database, keys: KeyProcess, pool: Pool, own_use: OwnUse, jobs: Jobs
     ) -> None:
         self._database, self._keys, self._pool, self._jobs = database, keys, pool, jobs
         removal = Removal(database, pool, own_use)
@@ -64,6 +66,13 @@ class VolumeService:
         self._jobs.resume(*self._kinds)
         compare(self._database, self._pool)
 
+    def check(self, project_id: str, wanted: NewVolume) -> None:
+        """Refuse a name that is taken, and what a quota forbids; `create` has the last word."""
+        if self.list_page(project_id, Page(limit=1), Filters({"name": wanted.name})).total:
+            raise VolumeNameTaken(name=wanted.name, reason="")
+        with self._database.reading() as session:
+            quotas.require(session, project_id, volumes=1, gigabytes=wanted.size_gib)
+
     def create(self, call: Call, wanted: NewVolume) -> Job:
         """Make a volume and its data key; returns the job, which is running for a thick one.
 
@@ -71,20 +80,14 @@ class VolumeService:
         `PoolFailed`, and what a quota or a full pool refuses; nothing is left of the volume then.
         """
         volume_id = str(uuid.uuid4())
-        self._require_free_name(call.project_id, wanted.name)
-        with self._database.reading() as session:  # before a data key is made for nothing
-            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
+        self.check(call.project_id, wanted)  # before a data key is made for nothing
         key = self._new_key(call, wanted.cmk_id, volume_id)
         with self._database.transaction() as session:
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = new_record(call, wanted, volume_id, key)
             fields = {name: key[name] for name in HEADER_FIELDS}
             job = self._begin(session, journal.CREATE, volume, thick=wanted.thick, header=fields)
-            session.add(volume)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise VolumeNameTaken(name=wanted.name, reason="") from error
+            add_record(session, volume)
         return self._jobs.start(job)
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
@@ -152,6 +155,7 @@ class VolumeService:
                 session.flush()
             except IntegrityError as error:
                 raise VolumeNameTaken(name=name, reason="") from error
+            rename_dependent(session, CONSUMER.kind, volume_id, volume.name)
         return volume
 
     def job(self, project_id: str, job_id: str) -> Job:
@@ -181,15 +185,16 @@ class VolumeService:
         if job_id is not None:
             self._jobs.cancel(job_id)
 
-    def _require_free_name(self, project_id: str, name: str) -> None:
-        """Refuse before a data key is made; the unique index has the last word."""
-        if self.list_page(project_id, Page(limit=1), Filters({"name": name})).total:
-            raise VolumeNameTaken(name=name, reason="")
-
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call("create_volume_key", call, key_id=cmk_id, context=context)
+            return self._keys.call(
+                "create_service_key",
+                call,
+                service=CONSUMER.service,
+                key_id=cmk_id,
+                context=context,
+            )
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:

@@ -20,8 +20,8 @@ from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
 from evsd.key_process.token.token import Token
 from evsd.key_process.usage import UsageLog
 from evsd.services.iam.errors import IamNotFound
-from evsd.services.iam.signature import sign
 from evsd.services.iam.tables import AccessKey, Agency, User
+from evsd.signature import sign
 from evsd.store.cache import Cache
 from evsd.store.database import Database, utcnow
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call, Result, operation
-from evsd.services.iam.tables import Domain, User
+from evsd.services.iam.records import is_known
 from evsd.services.kms.errors import (
     GranteeBad,
     GrantFailed,
@@ -64,8 +64,7 @@ class Grants:
             check_usable(cmk)
             if cmk.is_default:
                 raise GrantFailed(field="key_id", reason="a default key can't be granted")
-            table = User if grantee_type == "user" else Domain
-            if session.get(table, grantee) is None:
+            if not is_known(session, grantee_type, grantee):
                 raise GranteeBad(value=grantee, reason=f"there is no such {grantee_type}")
             self._require_own(session, call, cmk, operations)
             if _count(session, Grant.key_id == cmk.id) >= GRANT_QUOTA:

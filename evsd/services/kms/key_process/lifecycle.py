@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from evsd.errors import PublishedError
 from evsd.key_channel.call import Call, Result, operation
 from evsd.key_process.token.labels import key_label
+from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.errors import (
     AliasExists,
     AlreadyPendingDeletion,
@@ -26,7 +27,7 @@ from evsd.services.kms.key_process.grants import GRANT_QUOTA
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, find, versions
 from evsd.services.kms.permissions import GrantOperation
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
-from evsd.services.kms.tables import Cmk, Grant, KeyVersion
+from evsd.services.kms.tables import Cmk, Grant, KeyDependent, KeyVersion
 from evsd.store.database import utcnow
 from evsd.store.transitions import advance
 
@@ -69,6 +70,13 @@ class KeyLife:
             cmk = find(session, call, key_id, GrantOperation.DESCRIBE_KEY)
             expiring = [v.expires_at for v in versions(session, cmk.id) if v.expires_at]
             return {**key_details(cmk), "expires_at": _iso(expiring[0]) if expiring else None}
+
+    @operation
+    def list_key_dependents(self, call: Call, key_id: str) -> Result:
+        """What can't be read any more once a key of the caller's project is destroyed."""
+        with self._keys.database.reading() as session:
+            found = dependents_of(session, find(session, call, key_id).id)
+        return {"dependents": [_dependent(thing) for thing in found]}
 
     @operation
     def enable_key(self, call: Call, key_id: str) -> Result:
@@ -201,6 +209,10 @@ def key_details(cmk: Cmk) -> Result:
         "rotated": cmk.rotation_days is not None,
         "version": cmk.version,
     }
+
+
+def _dependent(thing: KeyDependent) -> Result:
+    return {"kind": thing.kind, "id": thing.id, "name": thing.name, "since": _iso(thing.since)}
 
 
 def _iso(moment: Any) -> str | None:

@@ -140,17 +140,18 @@ def key_details(key: dict[str, Any], region: str) -> KeyDetails:
         key_alias=key["key_alias"],
         realm=region,
         key_description=key["key_description"],
-        creation_date=_milliseconds(key["creation_date"]),
-        scheduled_deletion_date=_milliseconds(key["deletion_at"]),
+        creation_date=in_milliseconds(key["creation_date"]),
+        scheduled_deletion_date=in_milliseconds(key["deletion_at"]),
         key_state=key["key_state"],
         default_key_flag="1" if key["is_default"] else "0",
-        expiration_time=_milliseconds(key.get("expires_at")),
+        expiration_time=in_milliseconds(key.get("expires_at")),
         origin=key["origin"],
         key_rotation_enabled="true" if key["rotated"] else "false",
     )
 
 
-def _milliseconds(moment: str | None) -> str:
+def in_milliseconds(moment: str | None) -> str:
+    """A time of the key process's, as published; what is not to happen is empty."""
     if moment is None:
         return ""
     return str(milliseconds(datetime.fromisoformat(moment)))

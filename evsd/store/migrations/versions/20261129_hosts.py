@@ -4,12 +4,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261129_hosts"
-down_revision = "0013"
+down_revision = "20261129_key_consumers"
 branch_labels = None
 depends_on = None
 
 # Columns of attachments that are their servers' now.
-MOVED = ("server_pid", "server_start", "server_boot", "ticket_sha256", "owner_uid")
+MOVED = ("server_pid", "server_start", "server_boot", "owner_uid")
 
 
 def upgrade() -> None:
@@ -23,10 +23,10 @@ def upgrade() -> None:
         sa.Column("read_only", sa.Boolean(), nullable=False),
         sa.Column("owner_uid", sa.Integer(), nullable=True),
         sa.Column("device", sa.String(64), nullable=False),
+        sa.Column("key_use", sa.JSON(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=True),
         sa.Column("started", sa.Integer(), nullable=True),
         sa.Column("boot", sa.String(36), nullable=True),
-        sa.Column("ticket_sha256", sa.String(64), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("disk_id"),
     )
@@ -34,14 +34,17 @@ def upgrade() -> None:
     # Those that serve go on, under the same ids: nobody loses a disk by an upgrade.
     op.execute(
         "INSERT INTO servers (id, disk_id, status, own, read_only, owner_uid, device,"
-        " pid, started, boot, ticket_sha256)"
+        " key_use, pid, started, boot)"
         " SELECT id, volume_id,"
         " CASE status WHEN 'detaching' THEN 'ending' WHEN 'attaching' THEN 'kept'"
         " WHEN 'attached' THEN 'kept' ELSE 'wanted' END,"
         " status = 'internal', mode = 'ro', owner_uid,"
         " CASE WHEN json_extract(connector, '$.transport') IN ('kernel', 'fuse')"
         " THEN 'evsd-' || id ELSE '' END,"
-        " server_pid, server_start, server_boot, ticket_sha256"
+        " coalesce((SELECT json_object('service', service, 'principal', principal,"
+        " 'domain_id', domain_id, 'project_id', key_releases.project_id, 'key_id', key_id,"
+        " 'context', json(context)) FROM key_releases WHERE key_releases.id = attachments.id),"
+        " '{}'), server_pid, server_start, server_boot"
         " FROM attachments WHERE status != 'reserved'"
     )
     op.execute("DELETE FROM attachments WHERE status = 'internal'")
