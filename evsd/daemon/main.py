@@ -159,40 +159,16 @@ def _run(
         )
         parts: list[Service] = []
         keys = KeyProcess(paths, lambda ask: _prepare(parts, ask))
-        space = SpaceWatch(
-            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
-        )
-        own_id, files = host_id(state.host), FilePool(pool)
-        servers = ServerSupervisor(
-            database,
-            files,
-            consumers,
-            state.release_socket,
-            state.servers,
-            own_id,
-            settings.attach.gid,
-        )
-        host = Host(
-            id=own_id,
-            database=database,
-            keys=keys,
-            pool=files,
-            space=space,
-            region=region_of(database, settings.region),
-            servers=servers,
-            jobs=Jobs(database, own_id),
-            owners=owners,
-            unix_users=settings.mapped_users,
-        )
+        host = _host(state, pool, settings, owners, database, keys)
         parts += [module.build(host) for module in modules("service")]
         stack.enter_context(keys).start()
-        stack.enter_context(servers).start()
+        stack.enter_context(host.servers).start()
         for part in parts:
             stack.enter_context(part)
         stack.enter_context(host.jobs)  # which end before what they work with
         for part in parts:
             part.start()
-        stack.enter_context(space).start()
+        stack.enter_context(host.space).start()
         app = build_app(modules("routes"), host, parts, _gatekeeper(parts))
         trouble = await_keys(keys)
         for part in parts:
@@ -200,6 +176,40 @@ def _run(
         with _signals_are_uvicorns():
             Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
     log.info("evsd stopped")
+
+
+def _host(
+    state: StateDirectory,
+    pool: Path,
+    settings: FileSettings,
+    owners: frozenset[int],
+    database: Database,
+    keys: KeyProcess,
+) -> Host:
+    own_id, files = host_id(state.host), FilePool(pool)
+    servers = ServerSupervisor(
+        database,
+        files,
+        consumers,
+        state.release_socket,
+        state.servers,
+        own_id,
+        settings.attach.gid,
+    )
+    return Host(
+        id=own_id,
+        database=database,
+        keys=keys,
+        pool=files,
+        space=SpaceWatch(
+            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
+        ),
+        region=region_of(database, settings.region),
+        servers=servers,
+        jobs=Jobs(database, own_id),
+        owners=owners,
+        unix_users=settings.mapped_users,
+    )
 
 
 def _filesystems(state: StateDirectory, pool: Path) -> dict[str, Path]:
