@@ -49,6 +49,7 @@ from evsd.services.evs.volumes.service import find as find_volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.iam.tables import Project
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CheckVolumeKey
 from evsd.serving import clients
 from evsd.serving.access import Access, make_directory, require_acls
 from evsd.serving.clients import Client
@@ -381,13 +382,8 @@ class AttachmentService(Resource):
     def _check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         """Refuse now what the server would be refused when its first client comes."""
         try:
-            self._keys.call(
-                "check_volume_key",
-                call,
-                key_id=volume.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=encryption_context(volume.project_id, volume.id),
-            )
+            context = encryption_context(volume.project_id, volume.id)
+            self._keys.call(call, CheckVolumeKey(volume.cmk_id, header.wrapped_dek, context))
         except (KeyUnusable, KeyNotFound) as error:
             raise VolumeKeyNotEnabled(
                 reason=f"volume {volume.name} can't be attached: {error.text}"

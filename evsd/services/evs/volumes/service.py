@@ -50,6 +50,7 @@ from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
 from evsd.services.evs.volumes.preallocation import Cancelled, Preallocation, Serve
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CreateVolumeKey, VolumeKey
 from evsd.space import REFUSALS
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
@@ -361,10 +362,10 @@ class VolumeService(Resource):
         if self.list_page(project_id, Page(limit=1), Filters({"name": name})).total:
             raise VolumeNameTaken(name=name, reason="")
 
-    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
+    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> VolumeKey:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call("create_volume_key", call, key_id=cmk_id, context=context)
+            return self._keys.call(call, CreateVolumeKey(cmk_id, context))
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
@@ -446,7 +447,7 @@ def find(session: Session, project_id: str, volume_id: str) -> Volume:
     return volume
 
 
-def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:
+def _record(call: Call, wanted: NewVolume, volume_id: str, key: VolumeKey) -> Volume:
     now = utcnow()
     return Volume(
         id=volume_id,
@@ -458,8 +459,8 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
         availability_zone=wanted.availability_zone,
         status=VolumeStatus.CREATING,
         thin=not wanted.thick,
-        cmk_id=str(key["cmk_id"]),
-        wrapped_dek=bytes.fromhex(str(key["wrapped_dek"])),
+        cmk_id=key.cmk_id,
+        wrapped_dek=key.wrapped_dek,
         extra_metadata=wanted.metadata,
         tags=wanted.tags,
         user_name=call.principal,
@@ -469,7 +470,7 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
     )
 
 
-def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
+def _header(volume: Volume, key: VolumeKey) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
@@ -478,10 +479,10 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,
-        cmk_version=int(str(key["cmk_version"])),
+        cmk_version=key.cmk_version,
         context=encryption_context(volume.project_id, volume.id),
-        digest_salt=bytes.fromhex(str(key["digest_salt"])),
-        digest_iterations=int(str(key["digest_iterations"])),
-        digest=bytes.fromhex(str(key["digest"])),
+        digest_salt=key.digest_salt,
+        digest_iterations=key.digest_iterations,
+        digest=key.digest,
         sequence=1,
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
+from evsd.key_channel.shared import Context
 from evsd.key_process import crypto
-from evsd.key_process.usage import Context
 from evsd.services.evs.errors import NotDelegated
 from evsd.services.iam.agencies import delegated
 from evsd.services.iam.tables import Domain, Project
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, check_usable
 from evsd.services.kms.key_process.lifecycle import KeyLife
+from evsd.services.kms.operations import (
+    CheckVolumeKey,
+    CompareVolumeKeys,
+    CreateVolumeKey,
+    VolumeKey,
+)
 from evsd.services.kms.tables import Cmk
 
 VOLUME_DEFAULT_ALIAS = "evs/default"
@@ -25,12 +31,13 @@ class ServiceKeys:
     def __init__(self, keys: KeyStore, life: KeyLife) -> None:
         self._keys, self._life = keys, life
 
-    @operation
-    def create_volume_key(self, call: Call, key_id: str | None, context: Context) -> Result:
+    @CreateVolumeKey.handler
+    def create_volume_key(self, call: Call, request: CreateVolumeKey) -> VolumeKey:
         """A volume's data key, wrapped, and its LUKS2 digest.
 
         Without `key_id` the project's default key is used, and made on the first use.
         """
+        key_id, context = request.key_id, request.context
         with self._keys.used(call, "create-volume-key", key_id or "", context) as use:
             self._require_delegation(call.project_id)
             cmk = self._keys.usable(call, None, key_id) if key_id else self._default_key(call)
@@ -39,47 +46,33 @@ class ServiceKeys:
             data_key = crypto.new_data_key(VOLUME_KEY_BITS)
             wrapped = self._keys.wrap(cmk, data_key, context)
             digest = crypto.volume_key_digest(data_key)
-        return {
-            "cmk_id": cmk.id,
-            "cmk_version": cmk.version,
-            "wrapped_dek": wrapped.hex(),
-            "digest_salt": digest.salt.hex(),
-            "digest_iterations": digest.iterations,
-            "digest": digest.value.hex(),
-        }
+        return VolumeKey(
+            cmk_id=cmk.id,
+            cmk_version=cmk.version,
+            wrapped_dek=wrapped,
+            digest_salt=digest.salt,
+            digest_iterations=digest.iterations,
+            digest=digest.value,
+        )
 
-    @operation
-    def check_volume_key(
-        self, call: Call, key_id: str, wrapped_dek: str, context: Context
-    ) -> Result:
+    @CheckVolumeKey.handler
+    def check_volume_key(self, call: Call, request: CheckVolumeKey) -> None:
         """Whether a volume could be attached now: delegation, key and envelope; raises if not."""
         self.unwrap_volume_key(
-            call, "check-volume-key", key_id, bytes.fromhex(wrapped_dek), context
+            call, "check-volume-key", request.key_id, request.wrapped_dek, request.context
         )
-        return {}
 
-    @operation
-    def compare_volume_keys(
-        self,
-        call: Call,
-        key_id: str,
-        wrapped_deks: list[str],
-        context: Context,
-        digest_salt: str,
-        digest_iterations: int,
-        digest: str,
-    ) -> Result:
+    @CompareVolumeKeys.handler
+    def compare_volume_keys(self, call: Call, request: CompareVolumeKeys) -> bool:
         """Whether all of these hold the one data key of a volume, whose LUKS2 digest this is."""
         data_keys = {
             self.unwrap_volume_key(
-                call, "compare-volume-keys", key_id, bytes.fromhex(wrapped), context
+                call, "compare-volume-keys", request.key_id, wrapped, request.context
             )
-            for wrapped in wrapped_deks
+            for wrapped in request.wrapped_deks
         }
-        expected = crypto.KeyDigest(
-            bytes.fromhex(digest_salt), digest_iterations, bytes.fromhex(digest)
-        )
-        return {"same": len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)}
+        expected = crypto.KeyDigest(request.digest_salt, request.digest_iterations, request.digest)
+        return len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)
 
     def unwrap_volume_key(
         self, call: Call, action: str, key_id: str, wrapped_dek: bytes, context: Context
