@@ -24,7 +24,7 @@ build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 
 # What compiles stays outside: .venv has what running needs, and no more.
 $(STAMP): requirements/runtime.txt requirements/build.txt pyproject.toml setup.py \
-          nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/*.h)
+          nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/native/*)
 	@tools/check_python $(PYTHON)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/runtime.txt

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool
 from evsd.pools.watch import SpaceWatch
 from evsd.principal import UnixUser
 from evsd.resource import Resource
@@ -33,7 +33,7 @@ class Host:
 
     database: Database
     keys: KeyProcess
-    pool: FilePool
+    pool: Pool
     space: SpaceWatch
     region: str
     servers: Path  # the directory of the processes that serve volumes

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from evsd.audit.log import AuditLog
 from evsd.errors import PublishedError
 from evsd.key_channel.call import Call
 from evsd.key_channel.shared import Context, RecordRefusal
-from evsd.services.kms.tables import Cmk
 
 OK = "ok"
+
+
+class Key(Protocol):
+    """What a record says of a key."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def domain_id(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -25,9 +35,9 @@ class Use:
     context: Context
     key_domain_id: str = ""  # of the key's owner, who sees what others do with it
 
-    def of(self, cmk: Cmk) -> None:
+    def of(self, key: Key) -> None:
         """It is a use of this key, in its newest version."""
-        self.key_id, self.version, self.key_domain_id = cmk.id, cmk.version, cmk.domain_id
+        self.key_id, self.version, self.key_domain_id = key.id, key.version, key.domain_id
 
 
 class UsageLog:

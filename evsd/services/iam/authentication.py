@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evsd import signature
 from evsd.api.gateway import Gatekeeper, SignedRequest
 from evsd.errors import NotSigned, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_client.process import KeyProcess
 from evsd.principal import Principal
-from evsd.services.iam import signature
 from evsd.services.iam.failures import FailedAuthentications, Failure
 from evsd.services.iam.operations import CheckSignature
 from evsd.services.iam.principals import Directory

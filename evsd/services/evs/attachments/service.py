@@ -24,7 +24,7 @@ from evsd.errors import storage_error
 from evsd.key_channel.call import Call
 from evsd.key_channel.tickets import ticket_digest
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import HeaderInvalid, Pool, PoolError
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.services.evs.attachments.states import (
@@ -105,7 +105,7 @@ class AttachmentService(Resource):
         self,
         database: Database,
         keys: KeyProcess,
-        pool: FilePool,
+        pool: Pool,
         directory: Path,
         group: int | None = None,
     ) -> None:
@@ -361,14 +361,14 @@ class AttachmentService(Resource):
         """What the volume's file holds; refuses one that is gone, broken or another volume's."""
         try:
             header = self._pool.header(volume.id)
-        except OSError as error:
-            raise AttachFailed(name=volume.name, reason=f"its file: {error.strerror}") from error
-        except luks2.HeaderError as error:
+        except HeaderInvalid as error:
             raise AttachFailed(
                 name=volume.name,
                 reason=f"its file: {error}; evsctl header restore {volume.name} FILE puts a backup "
                 "of its header back",
             ) from error
+        except PoolError as error:
+            raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
         if header.size < volume.size_gib * GIB:  # what is behind would be cut off for its clients

@@ -13,7 +13,7 @@ import structlog
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError, VolumeBusy
 from evsd.services.evs.errors import (
     PoolFailed,
     VolumeHeaderBad,
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 class VolumeHeaders:
     """The headers of all projects' volumes."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(self, database: Database, keys: KeyProcess, pool: Pool) -> None:
         self._database, self._keys, self._pool = database, keys, pool
 
     def backup(self, call: Call, volume_id: str) -> bytes:
@@ -51,8 +51,8 @@ class VolumeHeaders:
         try:
             area = self._pool.header_area(volume_id)
             _check(_parsed(area), volume)
-        except (OSError, luks2.HeaderError) as error:
-            raise VolumeHeaderUnreadable(name=volume.name, reason=_reason(error)) from error
+        except (PoolError, luks2.HeaderError) as error:
+            raise VolumeHeaderUnreadable(name=volume.name, reason=error) from error
         log.info("header backed up", volume=volume_id, user=call.principal)
         return area
 
@@ -74,10 +74,10 @@ class VolumeHeaders:
         try:
             keyslots = backup[luks2.HEADER_LENGTH :]
             self._pool.restore_header(header, keyslots, volume.size_gib * GIB)
-        except BlockingIOError as error:
-            raise VolumeHeaderBusy(name=volume.name, reason=error.strerror) from error
-        except (OSError, luks2.HeaderError) as error:
-            raise PoolFailed(name=volume.name, reason=_reason(error)) from error
+        except VolumeBusy as error:
+            raise VolumeHeaderBusy(name=volume.name, reason=error) from error
+        except PoolError as error:
+            raise PoolFailed(name=volume.name, reason=error) from error
         log.warning("header restored", volume=volume_id, user=call.principal)
         return volume
 
@@ -134,7 +134,3 @@ def _check(header: luks2.Header, volume: Volume) -> None:
         raise luks2.HeaderError("it is of a time when the volume was larger")
     if header.digest_iterations > MAX_ITERATIONS:
         raise luks2.HeaderError("its digest is not of evsd's making")
-
-
-def _reason(error: Exception) -> str:
-    return str((isinstance(error, OSError) and error.strerror) or error)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError, VolumeMissing
 from evsd.services.evs.errors import (
     VolumeFileBad,
     VolumeFileNotFound,
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 class VolumeRegistration:
     """Files of the pool that have no record."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(self, database: Database, keys: KeyProcess, pool: Pool) -> None:
         self._database, self._keys, self._pool = database, keys, pool
 
     def register(self, call: Call, file_name: str, name: str | None) -> Volume:
@@ -68,11 +68,10 @@ class VolumeRegistration:
             raise VolumeFileNotFound(name=file_name)
         try:
             header = self._pool.unused_header(match[1])
-        except FileNotFoundError as error:
+        except VolumeMissing as error:
             raise VolumeFileNotFound(name=file_name) from error
-        except (OSError, luks2.HeaderError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise VolumeFileBad(name=file_name, reason=reason) from error
+        except PoolError as error:
+            raise VolumeFileBad(name=file_name, reason=error) from error
         if not header.settled:
             raise VolumeFileBad(name=file_name, reason="its creation never ended, it holds nothing")
         project_id = header.context.get("project_id", "")

@@ -34,8 +34,8 @@ from evsd.services.iam.operations import (
     TemporaryKey,
     UpdateAccessKey,
 )
-from evsd.services.iam.signature import sign
 from evsd.services.iam.tables import AccessKey, Agency, User
+from evsd.signature import sign
 from evsd.store.cache import Cache
 from evsd.store.database import Database, utcnow
 
