@@ -33,7 +33,7 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
-from evsd.key_channel.call import Ask
+from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
 from evsd.pools.file import FilePool

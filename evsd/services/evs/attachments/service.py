@@ -50,6 +50,7 @@ from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeS
 from evsd.services.iam.tables import Project
 from evsd.services.kms.consumers import register_release, withdraw_release
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CheckServiceKey
 from evsd.serving import clients
 from evsd.serving.access import Access, make_directory, require_acls
 from evsd.serving.clients import Client
@@ -382,13 +383,10 @@ class AttachmentService(Resource):
     def _check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         """Refuse now what the server would be refused when its first client comes."""
         try:
+            context = encryption_context(volume.project_id, volume.id)
             self._keys.call(
-                "check_service_key",
                 call,
-                service=CONSUMER.service,
-                key_id=volume.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=encryption_context(volume.project_id, volume.id),
+                CheckServiceKey(CONSUMER.service, volume.cmk_id, header.wrapped_dek, context),
             )
         except (KeyUnusable, KeyNotFound) as error:
             raise VolumeKeyNotEnabled(

@@ -60,6 +60,7 @@ from evsd.services.evs.volumes.preallocation import Cancelled, FillFailed, Preal
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.consumers import add_dependent, remove_dependent, rename_dependent
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CreateServiceKey, ServiceKey
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 from nbd_plugin import luks2
@@ -367,16 +368,10 @@ class VolumeService(Resource):
         else:
             self._not_deleted(job.id, volume_id, interrupted)
 
-    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
+    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> ServiceKey:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call(
-                "create_service_key",
-                call,
-                service=CONSUMER.service,
-                key_id=cmk_id,
-                context=context,
-            )
+            return self._keys.call(call, CreateServiceKey(CONSUMER.service, cmk_id, context))
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
@@ -474,7 +469,7 @@ def add_record(session: Session, volume: Volume) -> None:
     )
 
 
-def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:
+def _record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
     now = utcnow()
     return Volume(
         id=volume_id,
@@ -486,8 +481,8 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
         availability_zone=wanted.availability_zone,
         status=VolumeStatus.CREATING,
         thin=not wanted.thick,
-        cmk_id=str(key["cmk_id"]),
-        wrapped_dek=bytes.fromhex(str(key["wrapped_dek"])),
+        cmk_id=key.cmk_id,
+        wrapped_dek=key.wrapped_dek,
         extra_metadata=wanted.metadata,
         tags=wanted.tags,
         user_name=call.principal,
@@ -497,7 +492,7 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
     )
 
 
-def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
+def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
@@ -506,10 +501,10 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,
-        cmk_version=int(str(key["cmk_version"])),
+        cmk_version=key.cmk_version,
         context=encryption_context(volume.project_id, volume.id),
-        digest_salt=bytes.fromhex(str(key["digest_salt"])),
-        digest_iterations=int(str(key["digest_iterations"])),
-        digest=bytes.fromhex(str(key["digest"])),
+        digest_salt=key.digest_salt,
+        digest_iterations=key.digest_iterations,
+        digest=key.digest,
         sequence=1,
     )
