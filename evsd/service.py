@@ -8,7 +8,8 @@ needs, and each is found by its name:
     tables        its records
     routes        `ROUTERS`, its part of the HTTP API
     service       `build(host)`, its part in evsd: a `Service`
-    key_process   what it does in evsd-keys: `build(parts)`, a tuple of objects with operations
+    operations    what evsd can ask it for in evsd-keys: classes of `Request`
+    key_process   what it does in evsd-keys: `build(parts)`, its `KeyPart`, that carries them out
     consumer      `CONSUMER`, how it uses keys of tenants by way of the KMS
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evsd.jobs.service import Jobs
-from evsd.key_channel.call import Ask
+from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import Pool
 from evsd.pools.watch import SpaceWatch

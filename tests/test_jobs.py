@@ -129,6 +129,7 @@ def test_what_a_job_is_about_changes_as_its_success_is_noted(toy: Toy) -> None:
         assert jobs.percent(job) == 100
     assert toy.state(job) == (SUCCESS, "counted to 4")
     assert (job.host_id, bool(job.boot), job.end_at is not None) == (HERE, True, True)
+    assert job.arguments == {}  # which may hold what is to be destroyed with a volume
 
 
 def test_one_that_fails_is_undone_and_tells_why(toy: Toy) -> None:

@@ -35,7 +35,7 @@ from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
 from evsd.host import host_id
 from evsd.jobs.service import Jobs
-from evsd.key_channel.call import Ask
+from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
 from evsd.pools.file import FilePool

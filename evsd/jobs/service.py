@@ -154,6 +154,7 @@ def finish(session: Session, job_id: str, error: PublishedError | None = None) -
     job = session.get_one(Job, job_id)
     job.status = SUCCESS if error is None else FAIL
     job.end_at = utcnow()
+    job.arguments = {}  # a wrapped key, for one, must not outlive what it is of
     if error is not None:
         job.error_code, job.fail_reason = error.code, error.text[:1024]
     return job

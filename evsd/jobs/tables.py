@@ -15,7 +15,7 @@ class Job(OnHost, Base):
     """A multi-step operation: what the published API shows as a job, and the journal of it.
 
     Its owner is the evsd of the host `host_id`, in the `boot` in which it began. `entities` is what
-    is shown of what it is about, `arguments` what else it works with.
+    is shown of what it is about, `arguments` what else it works with, until it has ended.
     """
 
     __tablename__ = "jobs"

@@ -31,7 +31,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class KeyPart:
-    """One service's part: objects with operations, see `evsd.key_channel.call`."""
+    """One service's part: objects with handlers, see `evsd.key_channel.operation`."""
 
     operations: tuple[object, ...]
     maintenance: tuple[Round, ...] = ()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evsd.audit.log import AuditLog
 from evsd.errors import PublishedError
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
+from evsd.key_channel.shared import Context, RecordRefusal
 
 OK = "ok"
-Context = Mapping[str, str] | str
 
 
 class Key(Protocol):
@@ -80,13 +80,11 @@ class UsageLog:
         else:
             self._record(call, action, use, OK, durable=durable)
 
-    @operation
-    def record_refusal(
-        self, call: Call, action: str, key_id: str, code: str, context: Context = ""
-    ) -> Result:
+    @RecordRefusal.handler
+    def record_refusal(self, call: Call, request: RecordRefusal) -> None:
         """What was refused before its use began; it is on disk after `AuditLog.sync`."""
-        self._record(call, action, Use(key_id, None, context), code, durable=False)
-        return {}
+        use = Use(request.key_id, None, request.context)
+        self._record(call, request.action, use, request.code, durable=False)
 
     def _record(self, call: Call, action: str, use: Use, result: str, *, durable: bool) -> None:
         self._audit.append(durable=durable, **_fields(call, action, use, result))

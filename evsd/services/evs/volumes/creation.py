@@ -7,7 +7,7 @@ says how far it came: one that is whole makes a volume, any other is removed wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,7 @@ from evsd.jobs.kinds import JobKind, Work
 from evsd.jobs.service import finish
 from evsd.jobs.tables import Job
 from evsd.key_channel.call import Call
+from evsd.key_channel.codec import decode, encode
 from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
@@ -26,12 +27,10 @@ from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.operations import ServiceKey
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 from nbd_plugin import luks2
-
-# What evsd-keys answers of a new data key and the header alone keeps: a job works with it.
-HEADER_FIELDS = ("cmk_version", "digest_salt", "digest_iterations", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Creation(JobKind):
         """Make the file, and fill it."""
         with self._database.reading() as session:
             volume = session.get_one(Volume, journal.volume_of(job))
-        header = _header(volume, job.arguments["header"])
+        header = _header(volume, decode(ServiceKey, job.arguments["key"]))
         self._pool.create(header)
         if not header.thin:
             preallocate(self._own_use, volume.id, 0, header.size, work)
@@ -114,7 +113,12 @@ class Creation(JobKind):
         return failure
 
 
-def new_record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:
+def arguments_of(wanted: NewVolume, key: ServiceKey) -> dict[str, Any]:
+    """What the job works with: the header keeps more of a data key than the volume's record."""
+    return {"thick": wanted.thick, "key": encode(ServiceKey, key)}
+
+
+def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
     """The record of a volume that is being created."""
     now = utcnow()
     return Volume(
@@ -127,8 +131,8 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, obj
         availability_zone=wanted.availability_zone,
         status=VolumeStatus.CREATING,
         thin=not wanted.thick,
-        cmk_id=str(key["cmk_id"]),
-        wrapped_dek=bytes.fromhex(str(key["wrapped_dek"])),
+        cmk_id=key.cmk_id,
+        wrapped_dek=key.wrapped_dek,
         extra_metadata=wanted.metadata,
         tags=wanted.tags,
         user_name=call.principal,
@@ -138,7 +142,7 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, obj
     )
 
 
-def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
+def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
@@ -147,10 +151,10 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,
-        cmk_version=int(str(key["cmk_version"])),
+        cmk_version=key.cmk_version,
         context=encryption_context(volume.project_id, volume.id),
-        digest_salt=bytes.fromhex(str(key["digest_salt"])),
-        digest_iterations=int(str(key["digest_iterations"])),
-        digest=bytes.fromhex(str(key["digest"])),
+        digest_salt=key.digest_salt,
+        digest_iterations=key.digest_iterations,
+        digest=key.digest,
         sequence=1,
     )

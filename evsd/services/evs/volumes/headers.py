@@ -28,6 +28,7 @@ from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.kms.errors import BadCiphertext, KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CompareServiceKeys
 from evsd.store.database import Database
 from nbd_plugin import luks2
 
@@ -87,16 +88,17 @@ class VolumeHeaders:
 
     def _require_its_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         try:
-            answer = self._keys.call(
-                "compare_service_keys",
+            same = self._keys.call(
                 call,
-                service=CONSUMER.service,
-                key_id=volume.cmk_id,
-                wrapped_deks=[volume.wrapped_dek.hex(), header.wrapped_dek.hex()],
-                context=header.context,
-                digest_salt=header.digest_salt.hex(),
-                digest_iterations=header.digest_iterations,
-                digest=header.digest.hex(),
+                CompareServiceKeys(
+                    service=CONSUMER.service,
+                    key_id=volume.cmk_id,
+                    wrapped_deks=[volume.wrapped_dek, header.wrapped_dek],
+                    context=header.context,
+                    digest_salt=header.digest_salt,
+                    digest_iterations=header.digest_iterations,
+                    digest=header.digest,
+                ),
             )
         except BadCiphertext as error:
             raise VolumeHeaderBad(name=volume.name, reason=error.message) from error
@@ -104,7 +106,7 @@ class VolumeHeaders:
             raise VolumeKeyNotEnabled(
                 reason=f"the header of volume {volume.name} can't be checked: {error.text}"
             ) from error
-        if not answer["same"]:
+        if not same:
             raise VolumeHeaderBad(name=volume.name, reason="it is of another data key")
 
 

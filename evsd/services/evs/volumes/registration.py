@@ -28,6 +28,7 @@ from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.records import add_record
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.iam.tables import Project
+from evsd.services.kms.operations import RecoverKey
 from evsd.store.database import Database, utcnow
 from nbd_plugin import luks2
 
@@ -53,13 +54,8 @@ class VolumeRegistration:
         made = self._own_project(call, project_id, file_name)
         owner = replace(call, project_id=project_id)
         try:
-            self._keys.call(
-                "recover_key",
-                owner,
-                key_id=header.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=header.context,
-            )
+            wanted = RecoverKey(header.cmk_id, header.wrapped_dek, header.context)
+            self._keys.call(owner, wanted)
             return self._register(owner, header, name or f"recovered-{header.uuid[:8]}")
         except Exception:
             if made:

@@ -14,6 +14,7 @@ from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CheckServiceKey
 from nbd_plugin import luks2
 
 
@@ -48,13 +49,10 @@ class Servable:
     def check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         """Raise `NotDelegated`, or `VolumeKeyNotEnabled`, where the key would not be released."""
         try:
+            context = encryption_context(volume.project_id, volume.id)
             self._keys.call(
-                "check_service_key",
                 call,
-                service=CONSUMER.service,
-                key_id=volume.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=encryption_context(volume.project_id, volume.id),
+                CheckServiceKey(CONSUMER.service, volume.cmk_id, header.wrapped_dek, context),
             )
         except (KeyUnusable, KeyNotFound) as error:
             raise VolumeKeyNotEnabled(

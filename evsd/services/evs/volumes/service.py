@@ -9,6 +9,7 @@ overwritten that somebody can have data in.
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -33,7 +34,7 @@ from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal, quotas
 from evsd.services.evs.volumes.comparison import compare
-from evsd.services.evs.volumes.creation import HEADER_FIELDS, Creation, NewVolume, new_record
+from evsd.services.evs.volumes.creation import Creation, NewVolume, arguments_of, new_record
 from evsd.services.evs.volumes.deletion import Deletion, Removal
 from evsd.services.evs.volumes.extension import Extension
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
@@ -42,6 +43,7 @@ from evsd.services.evs.volumes.records import add_record, find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.consumers import rename_dependent
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CreateServiceKey, ServiceKey
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 
@@ -85,8 +87,8 @@ class VolumeService:
         with self._database.transaction() as session:
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = new_record(call, wanted, volume_id, key)
-            fields = {name: key[name] for name in HEADER_FIELDS}
-            job = self._begin(session, journal.CREATE, volume, thick=wanted.thick, header=fields)
+            arguments = arguments_of(wanted, key)
+            job = self._begin(session, journal.CREATE, volume, **arguments)
             add_record(session, volume)
         return self._jobs.start(job)
 
@@ -173,7 +175,7 @@ class VolumeService:
         volume: Volume,
         *,
         size_gib: int | None = None,
-        **arguments: object,
+        **arguments: Any,
     ) -> Job:
         entities = journal.about(volume, size_gib=size_gib)
         return self._jobs.begin(session, kind, volume.project_id, entities, **arguments)
@@ -185,16 +187,10 @@ class VolumeService:
         if job_id is not None:
             self._jobs.cancel(job_id)
 
-    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
+    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> ServiceKey:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call(
-                "create_service_key",
-                call,
-                service=CONSUMER.service,
-                key_id=cmk_id,
-                context=context,
-            )
+            return self._keys.call(call, CreateServiceKey(CONSUMER.service, cmk_id, context))
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:

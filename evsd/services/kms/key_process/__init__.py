@@ -11,7 +11,7 @@ from evsd.services.kms.key_process.recovery import KeyRecovery
 from evsd.services.kms.key_process.release import KeyReleases
 from evsd.services.kms.key_process.rotation import Rotation
 from evsd.services.kms.key_process.service_keys import ServiceKeys
-from evsd.services.kms.key_process.tags import KeyTags
+from evsd.services.kms.key_process.tags import Tags
 
 
 def build(parts: Parts) -> KeyPart:
@@ -19,7 +19,7 @@ def build(parts: Parts) -> KeyPart:
     keys = KeyStore(parts.database, parts.token, parts.usage)
     life, rotation = KeyLife(keys), Rotation(keys)
     service_keys = ServiceKeys(keys, life, parts.consumers)
-    others = (DataKeys(keys), Grants(keys), KeyImport(keys), KeyTags(keys), KeyRecovery(keys))
+    others = (DataKeys(keys), Grants(keys), KeyImport(keys), Tags(keys), KeyRecovery(keys))
     return KeyPart(
         operations=(life, rotation, service_keys, *others),
         maintenance=(Maintenance(keys, rotation).round,),

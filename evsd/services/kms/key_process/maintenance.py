@@ -23,6 +23,7 @@ from evsd.services.kms.key_process.clock import SteadyClock
 from evsd.services.kms.key_process.grants import remove_grants
 from evsd.services.kms.key_process.key_store import DESTROYED_MARK, KeyStore, destroy_objects
 from evsd.services.kms.key_process.rotation import Rotation
+from evsd.services.kms.operations import RotateOnDemand
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.services.kms.tables import Cmk, KeyDependent, KeyVersion
 from evsd.store.database import utcnow
@@ -139,7 +140,7 @@ class Maintenance:
     # --- what is done --------------------------------------------------------------------------
 
     def _rotate(self, key_id: str) -> None:
-        self._rotation.rotate_on_demand(self._call(key_id), key_id)
+        self._rotation.rotate_on_demand(self._call(key_id), RotateOnDemand(key_id))
 
     def _expire(self, key_id: str) -> None:
         """End the use of imported material; once the clock is steady it is destroyed."""

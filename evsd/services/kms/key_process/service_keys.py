@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_channel.consumer import Consumer
+from evsd.key_channel.shared import Context
 from evsd.key_process import crypto
-from evsd.key_process.usage import Context
 from evsd.services.iam.agencies import delegated
 from evsd.services.iam.projects import names_of
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, check_usable
 from evsd.services.kms.key_process.lifecycle import KeyLife
+from evsd.services.kms.operations import (
+    CheckServiceKey,
+    CompareServiceKeys,
+    CreateServiceKey,
+    ServiceKey,
+)
 from evsd.services.kms.tables import Cmk
 
 
@@ -25,16 +31,14 @@ class ServiceKeys:
     def __init__(self, keys: KeyStore, life: KeyLife, consumers: Mapping[str, Consumer]) -> None:
         self._keys, self._life, self.consumers = keys, life, consumers
 
-    @operation
-    def create_service_key(
-        self, call: Call, service: str, key_id: str | None, context: Context
-    ) -> Result:
+    @CreateServiceKey.handler
+    def create_service_key(self, call: Call, request: CreateServiceKey) -> ServiceKey:
         """A consumer's data key, wrapped, and its LUKS2 digest.
 
         Without `key_id` the project's default key is used, and made on the first use.
         """
-        consumer = self.consumers[service]
-        action = f"create-{consumer.kind}-key"
+        consumer, key_id = self.consumers[request.service], request.key_id
+        context, action = request.context, f"create-{consumer.kind}-key"
         with self._keys.used(call, action, key_id or "", context) as use:
             self._require_delegation(consumer, call.project_id)
             own = self._keys.usable(call, None, key_id) if key_id else None
@@ -44,48 +48,33 @@ class ServiceKeys:
             data_key = crypto.new_data_key(consumer.key_bits)
             wrapped = self._keys.wrap(cmk, data_key, context)
             digest = crypto.volume_key_digest(data_key)
-        return {
-            "cmk_id": cmk.id,
-            "cmk_version": cmk.version,
-            "wrapped_dek": wrapped.hex(),
-            "digest_salt": digest.salt.hex(),
-            "digest_iterations": digest.iterations,
-            "digest": digest.value.hex(),
-        }
+        return ServiceKey(
+            cmk_id=cmk.id,
+            cmk_version=cmk.version,
+            wrapped_dek=wrapped,
+            digest_salt=digest.salt,
+            digest_iterations=digest.iterations,
+            digest=digest.value,
+        )
 
-    @operation
-    def check_service_key(
-        self, call: Call, service: str, key_id: str, wrapped_dek: str, context: Context
-    ) -> Result:
+    @CheckServiceKey.handler
+    def check_service_key(self, call: Call, request: CheckServiceKey) -> None:
         """Whether a key would be released now: delegation, key and envelope; raises if not."""
-        consumer = self.consumers[service]
+        consumer = self.consumers[request.service]
         action = f"check-{consumer.kind}-key"
-        self.unwrap(call, consumer, action, key_id, bytes.fromhex(wrapped_dek), context)
-        return {}
+        self.unwrap(call, consumer, action, request.key_id, request.wrapped_dek, request.context)
 
-    @operation
-    def compare_service_keys(
-        self,
-        call: Call,
-        service: str,
-        key_id: str,
-        wrapped_deks: list[str],
-        context: Context,
-        digest_salt: str,
-        digest_iterations: int,
-        digest: str,
-    ) -> Result:
+    @CompareServiceKeys.handler
+    def compare_service_keys(self, call: Call, request: CompareServiceKeys) -> bool:
         """Whether all of these hold the one data key whose LUKS2 digest this is."""
-        consumer = self.consumers[service]
+        consumer = self.consumers[request.service]
         action = f"compare-{consumer.kind}-keys"
         data_keys = {
-            self.unwrap(call, consumer, action, key_id, bytes.fromhex(wrapped), context)
-            for wrapped in wrapped_deks
+            self.unwrap(call, consumer, action, request.key_id, wrapped, request.context)
+            for wrapped in request.wrapped_deks
         }
-        expected = crypto.KeyDigest(
-            bytes.fromhex(digest_salt), digest_iterations, bytes.fromhex(digest)
-        )
-        return {"same": len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)}
+        expected = crypto.KeyDigest(request.digest_salt, request.digest_iterations, request.digest)
+        return len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)
 
     def unwrap(
         self,
