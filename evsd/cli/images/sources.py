@@ -33,12 +33,16 @@ def _nothing(_: Image) -> list[Damage]:
 
 
 class Source(Protocol):
-    """A disk that can be copied; `size` in bytes."""
+    """A disk that can be copied."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """In bytes."""
+
     @property
-    def damage(self) -> list[Damage]: ...
+    def damage(self) -> list[Damage]:
+        """What is wrong with the image."""
+
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
         """Copy it to an export that reads as zeros; returns what could not be read.
 
