@@ -113,11 +113,7 @@ class Evsd:
         """Run evsctl."""
         done = subprocess.run(
             [self.evsctl, *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "EVSD_ENDPOINT": f"unix://{self.socket}",
-                **(environment or {}),
-            },
+            env={**self._evsctls(self.socket), **(environment or {})},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -130,13 +126,19 @@ class Evsd:
         """Start evsctl and don't wait for it; it may reach evsd by way of another socket."""
         return subprocess.Popen(
             [self.evsctl, *words],
-            env={"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{socket or self.socket}"},
+            env=self._evsctls(socket or self.socket),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=hear_interrupts,
             process_group=0,  # a test may send a signal to all of it
         )
+
+    @staticmethod
+    def _evsctls(socket: Path) -> dict[str, str]:
+        """Its environment: nothing of the tests' own, but what measures it."""
+        passed = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        return {**passed, "EVSD_ENDPOINT": f"unix://{socket}"}
 
     def ok(self, *words: str) -> str:
         """Run evsctl, which must succeed; returns what it printed."""
