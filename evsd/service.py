@@ -48,6 +48,9 @@ class Host:
 class Service(Resource):
     """One service's part in evsd. It is made, prepared, started and closed, in this order."""
 
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
     def prepare(self, ask: Ask) -> None:
         """Do what must be done with each new key process before anybody else may ask it."""
 

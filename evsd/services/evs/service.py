@@ -16,9 +16,9 @@ class EvsService(Service):
     """Its parts."""
 
     def __init__(self, host: Host) -> None:
+        super().__init__(host)
         database, keys, pool = host.database, host.keys, host.pool
         servable = Servable(keys, pool)
-        self.host = host
         self.attachments = AttachmentService(database, servable, host.servers, host.id)
         self.volumes = VolumeService(
             database, keys, pool, OwnUse(database, servable, host.servers), host.jobs

@@ -29,6 +29,7 @@ class IamService(Service):
     """Who exists, who is who, and who trusts whom. What changes that is in `changes`."""
 
     def __init__(self, host: Host) -> None:
+        super().__init__(host)
         self.keys, self.region = host.keys, host.region
         self._database, self._unix_users = host.database, host.unix_users
         self.projects = ProjectService(host.database)
