@@ -1,0 +1,1 @@
+"""Benchmarks, as ratios to peers: `make bench` and `make bench-keys`."""

@@ -58,6 +58,7 @@ class Tour:
     # --- the steps -----------------------------------------------------------------------------
 
     def start_evsd(self) -> None:
+        """A fresh one, unless one runs already."""
         heading("Start evsd on embedded defaults: SoftHSM2 token, SQLite, a pool of files")
         self.mountpoint.mkdir(parents=True, exist_ok=True)
         if self.accepts():
@@ -83,6 +84,7 @@ class Tour:
         process.returncode = 0  # it goes on without us
 
     def create(self) -> str:
+        """A key, the delegation and a volume; returns its name."""
         heading("Create a master key in the HSM, let the volume service use it, create a volume")
         keys = json.loads(self.quiet("evsctl --output json key list"))["key_details"]
         if KEY not in [key["key_alias"] for key in keys]:
@@ -96,6 +98,7 @@ class Tour:
         return name
 
     def write_files(self, volume: str) -> str:
+        """Files on a filesystem on the volume; returns its device."""
         heading("Attach it, make a filesystem, put files on it")
         device = self.shell(f"evsctl attach {volume}").strip()
         self.shell(f"mkfs.ext4 -q {device}")
@@ -105,6 +108,7 @@ class Tour:
         return device
 
     def show_ciphertext(self, volume: str) -> None:
+        """The pool's file, in which no plaintext is found."""
         heading("On disk there is ciphertext")
         file = self.pool_file(volume)
         self.shell(f"hexdump -C -s $((1024 * 1024 + 1024)) -n 64 {file}")
@@ -114,6 +118,7 @@ class Tour:
             raise TourFailed("plaintext in the pool")
 
     def disable_key(self, volume: str, device: str) -> None:
+        """What a disabled key stops, and what not."""
         heading("Disable the key: attached, the volume goes on; detached, it stays so")
         self.shell(f"evsctl key disable {KEY} --yes")
         with self.mounted(device):
@@ -122,6 +127,7 @@ class Tour:
         self.refused(f"evsctl attach {volume}")
 
     def enable_key_and_compare(self, volume: str) -> None:
+        """The files are as they were written."""
         heading("Enable the key: the data is intact")
         self.shell(f"evsctl key enable {KEY}")
         device = self.shell(f"evsctl attach {volume}").strip()
@@ -132,6 +138,7 @@ class Tour:
         self.shell(f"evsctl detach {volume}")
 
     def say_what_next(self, volume: str) -> None:
+        """What may be typed next."""
         heading("Done. evsd runs on; next you may type")
         print(f"  export EVSD_ENDPOINT=unix://{self.socket} PATH={VENV_BIN}:$PATH")
         print(f"  evsctl attach {volume}")
@@ -141,11 +148,13 @@ class Tour:
     # --- tools ---------------------------------------------------------------------------------
 
     def accepts(self) -> bool:
+        """Whether evsd listens."""
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
 
     @contextlib.contextmanager
     def mounted(self, device: str) -> Iterator[None]:
+        """The device, mounted until the end of the block."""
         self.shell(f"mount {device} {self.mountpoint}")
         try:
             yield
@@ -153,6 +162,7 @@ class Tour:
             self.shell(f"umount {self.mountpoint}")
 
     def pool_file(self, volume: str) -> Path:
+        """Where a volume's ciphertext is."""
         shown = json.loads(self.quiet(f"evsctl --output json show {volume}"))
         return self.state / "pool" / f"{shown['volume']['id']}.luks"
 
@@ -174,12 +184,14 @@ class Tour:
             raise TourFailed(f"{command}: exit status {done.returncode}, must be 1")
 
     def quiet(self, command: str) -> str:
+        """Run a command that must succeed, and don't show it."""
         done = self.execute(command)
         if done.returncode != 0:
             raise TourFailed(f"{command}: {done.stderr}")
         return done.stdout
 
     def execute(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; its exit status is the caller's to judge."""
         return subprocess.run(
             ["/bin/sh", "-c", command],
             env=self.environment,
@@ -201,10 +213,12 @@ def find(file: Path, phrase: bytes) -> int:
 
 
 def heading(text: str) -> None:
+    """Say what comes next."""
     print(f"\n{text}")
 
 
 def indent(text: str) -> str:
+    """What a command printed, as part of the tour."""
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 

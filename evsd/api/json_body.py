@@ -41,7 +41,7 @@ def _unreadable(request: Request) -> str:
 
 
 def _has_half_a_character(body: bytes) -> bool:
-    """JSON can spell one ("\\\\ud800"), which no database or file can hold."""
+    """JSON can write one ("\\\\ud800"), which no database or file can hold."""
     if b"\\ud" not in body.lower():
         return False
     try:

@@ -53,8 +53,8 @@ START = Head()
 def record_hash(record: Record) -> str:
     """What the record's ``hash`` must be."""
     fields = {k: v for k, v in record.items() if k not in ("hash", "signature")}
-    spelled = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(spelled).hexdigest()
+    encoded = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def signature(key: bytes, digest: str) -> str:
@@ -156,7 +156,7 @@ def has_head(path: Path) -> bool:
         return False
 
 
-def spell_head(head: Head, key: bytes | None) -> bytes:
+def encode_head(head: Head, key: bytes | None) -> bytes:
     """The content of the head's file."""
     fields: Record = {"sequence": head.sequence, "hash": head.hash}
     if key is not None:

@@ -23,6 +23,7 @@ from evsd.audit.chain import (
     Head,
     Record,
     Unreadable,
+    encode_head,
     has_head,
     head_path,
     newest_first,
@@ -32,7 +33,6 @@ from evsd.audit.chain import (
     segment_path,
     segments,
     signature,
-    spell_head,
 )
 from evsd.durable import sync
 from evsd.errors import KmsStorage, KmsUnavailable, storage_error
@@ -312,13 +312,13 @@ class AuditLog(Resource):
         Not synced: after a power cut it lags by what the kernel had not written yet.
         """
         with contextlib.suppress(OSError):  # the record is safe, and `verify` says what the head is
-            os.pwrite(self._head_fd, spell_head(self._synced_head, self._signing_key()), 0)
+            os.pwrite(self._head_fd, encode_head(self._synced_head, self._signing_key()), 0)
 
     # --- opening -------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Say on disk that the log is empty: one that ends before its first record is whole."""
-        os.pwrite(self._head_fd, spell_head(START, None), 0)
+        os.pwrite(self._head_fd, encode_head(START, None), 0)
         for fd in (self._head_fd, self._fd):
             os.fsync(fd)
         sync(self.path.parent)

@@ -13,7 +13,7 @@ MOST_LOOKED_AT = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records are wanted; empty fields don't matter. Times as the log spells them.
+    """Which records are wanted; empty fields don't matter. Times as the log writes them.
 
     `domain_id` is that of the caller, or of the owner of the key that was used.
     """

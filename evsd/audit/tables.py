@@ -1,4 +1,4 @@
-"""Tables."""
+"""The audit log's table."""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ def _try(options: list[str], pin: str) -> Iterator[Object]:
             bufsize=0,  # or `select` would not see lines that were read ahead
         ) as process,
     ):
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
         process.stdin.write(pin.encode())
         process.stdin.close()
         trying = "module loads"

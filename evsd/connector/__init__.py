@@ -6,10 +6,10 @@ path, and finds its devices again in the kernel's own tables.
 
 from __future__ import annotations
 
-from .device import Device, DeviceState, Transport, identifier_of
-from .errors import ConnectorError, DeviceNotFlushed, WritesFailed
-from .kernel import reconnect
-from .transport import RUN_DIR, best_transport, connect, disconnect, find, look
+from evsd.connector.device import Device, DeviceState, Transport, identifier_of
+from evsd.connector.errors import ConnectorError, DeviceNotFlushed, WritesFailed
+from evsd.connector.kernel import reconnect
+from evsd.connector.transport import RUN_DIR, best_transport, connect, disconnect, find, look
 
 __all__ = [
     "RUN_DIR",

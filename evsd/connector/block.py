@@ -8,12 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import command, process, wait
-from .errors import DeviceBusy, DeviceNotFlushed, WritesFailed
+from evsd.connector import command, process, wait
+from evsd.connector.errors import DeviceBusy, DeviceNotFlushed, WritesFailed
 
 # With a dead link a flush waits for as long as the kernel waits for a new one (minutes). A slow
 # one is not dead: it may take any time as long as requests are completed.
-_STALLED_SECONDS = 15.0
+_STALLED_S = 15.0
 
 _REFUSED_REMEDY = (
     "what it refused is lost: see to its cause, detach with --force, attach again and check the "
@@ -21,7 +21,7 @@ _REFUSED_REMEDY = (
 )
 
 # udev looks into every device that was just written and closed, for a moment.
-_GLANCE_SECONDS = 1.0
+_GLANCE_S = 1.0
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def _flush(device: Path, remedy: str) -> None:
     completed = -1
     while completed != (completed := _completed(device)):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            _, said = sync.communicate(timeout=_STALLED_SECONDS)
+            _, said = sync.communicate(timeout=_STALLED_S)
             if sync.returncode:
                 reason = said.strip().rpartition(": ")[2]
                 raise WritesFailed(f"{device} could not be flushed: {reason}", _REFUSED_REMEDY)
@@ -98,7 +98,7 @@ def _require_unused(device: Path, held: int, except_pid: int | None) -> None:
     def users() -> list[str]:
         return [*_loops_over(device), *_openers(device, held, except_pid)]
 
-    if not wait.until(lambda: not users(), timeout=_GLANCE_SECONDS):
+    if not wait.until(lambda: not users(), timeout=_GLANCE_S):
         raise _busy(device, users() or ["a moment ago"])
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from .errors import TransportUnavailable
+from evsd.connector.errors import TransportUnavailable
 
 # losetup and modprobe are in sbin, which an ordinary user's PATH lacks even under sudo.
 _PATH = os.pathsep.join(("/usr/sbin", "/usr/bin", "/sbin", "/bin"))

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from . import block, command, process, wait
-from .device import Device
-from .errors import (
+from evsd.connector import block, command, process, wait
+from evsd.connector.device import Device
+from evsd.connector.errors import (
     DeviceFailed,
     ServedReadOnly,
     ServerRefused,
@@ -34,8 +34,8 @@ from .errors import (
 )
 
 _FILE = "nbd"
-_MOUNT_SECONDS = 15.0
-_EXIT_SECONDS = 15.0
+_MOUNT_S = 15.0
+_EXIT_S = 15.0
 _LOOP_CLR_FD = 0x4C01
 _UNFLUSHED_REMEDY = (
     "it can't come back if its server was away: detach with --force, which loses "
@@ -65,7 +65,9 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool, run_dir: Pat
         extra = ("--read-only",) if read_only else ()
         made = command.run(losetup, "--find", "--show", *extra, str(mountpoint / _FILE))
         if made.returncode != 0:
-            raise DeviceFailed(f"no loop device: {made.stderr.strip()}")
+            raise DeviceFailed(
+                f"no loop device: {made.stderr.strip()}", "losetup --list shows those there are"
+            )
         undo.pop_all()
     return Device(Path(made.stdout.strip()), "fuse", identifier)
 
@@ -98,8 +100,8 @@ def disconnect(identifier: str, *, force: bool, run_dir: Path) -> str | None:
             lost = block.flush(device.path, force=force, remedy=_UNFLUSHED_REMEDY)
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         # Somebody else may have the number at once, so not whether it is bound.
-        if not wait.until(lambda: find(identifier, run_dir=run_dir) is None, timeout=_EXIT_SECONDS):
-            raise DeviceFailed(f"{device.path} would not go away")
+        if not wait.until(lambda: find(identifier, run_dir=run_dir) is None, timeout=_EXIT_S):
+            raise DeviceFailed(f"{device.path} would not go away", "the kernel's log says why")
     _unmount(_mountpoint(run_dir, identifier))
     return lost
 
@@ -137,7 +139,7 @@ def _mount(socket_path: Path, mountpoint: Path, name: str, *, read_only: bool) -
 def _await_mount(server: subprocess.Popen[bytes], file: Path, log: IO[bytes]) -> None:
     """Wait until nbdfuse serves its file; if it does not, end it and say its own words."""
     try:
-        wait.until(lambda: server.poll() is not None or _served(file), timeout=_MOUNT_SECONDS)
+        wait.until(lambda: server.poll() is not None or _served(file), timeout=_MOUNT_S)
     except BaseException:
         server.kill()
         server.wait()
@@ -148,7 +150,9 @@ def _await_mount(server: subprocess.Popen[bytes], file: Path, log: IO[bytes]) ->
     server.wait()
     log.seek(0)
     said = log.read(4096).decode("utf-8", "replace").strip() or "no answer in time"
-    raise ServerRefused(f"nbdfuse could not open the export: {said}")
+    raise ServerRefused(
+        f"nbdfuse could not open the export: {said}", "the log of the volume's server says why"
+    )
 
 
 def _served(file: Path) -> bool:
@@ -165,7 +169,7 @@ def _unmount(mountpoint: Path) -> None:
     server = _server(mountpoint)
     if server is not None and not _mounted(mountpoint):
         # A connect was interrupted while it started this one, which has nothing to hang up yet.
-        process.end(server, signal.SIGKILL, timeout=_EXIT_SECONDS)
+        process.end(server, signal.SIGKILL, timeout=_EXIT_S)
     if _mounted(mountpoint):
         done = command.run(command.require("umount", "mount"), str(mountpoint))
         if done.returncode != 0:
@@ -173,8 +177,10 @@ def _unmount(mountpoint: Path) -> None:
                 f"{mountpoint} would not unmount: {done.stderr.strip()}",
                 "close what has the file open and try again",
             )
-    if server is not None and not process.wait_gone(server, timeout=_EXIT_SECONDS):
-        raise DeviceFailed(f"nbdfuse (process {server}) does not end")
+    if server is not None and not process.wait_gone(server, timeout=_EXIT_S):
+        raise DeviceFailed(
+            f"nbdfuse (process {server}) does not end", "end it with kill, then try again"
+        )
     with contextlib.suppress(FileNotFoundError):
         mountpoint.rmdir()
 

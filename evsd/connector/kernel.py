@@ -14,29 +14,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import block, command, wait
-from .device import Device
-from .errors import (
+from evsd.connector import block, command, wait
+from evsd.connector.device import Device
+from evsd.connector.errors import (
     DeviceFailed,
     DeviceNotFound,
     ServedReadOnly,
     TransportUnavailable,
 )
-from .nbd import FLAG_READ_ONLY, Export, handshake
+from evsd.connector.nbd import FLAG_READ_ONLY, Export, handshake
 
 # A request in flight on a dead socket is sent again only after the request time-out; with a
 # small one, recovery from a killed server measured 2-3 s, with 30 s it took that long.
-REQUEST_TIMEOUT = 5
+REQUEST_TIMEOUT_S = 5
 """Seconds a request may take before the kernel declares the link dead."""
-DEAD_LINK_TIMEOUT = 600
+DEAD_LINK_TIMEOUT_S = 600
 """Seconds I/O waits for a new link before it fails."""
 
-_READY_SECONDS = 10.0
+_READY_S = 10.0
 _UNFLUSHED_REMEDY = (
     "detach again when evsd has started the volume's server again; "
     "--force detaches now and loses what was written last"
 )
-_RETRY_SECONDS = 0.2
+_RETRY_S = 0.2
 
 
 def available() -> bool:
@@ -58,7 +58,7 @@ def connect(socket_path: Path, identifier: str, *, read_only: bool) -> Device:
     try:
         # The first open makes the kernel read the partition table. It must happen now: on a
         # dead link it would hang, and a disconnect with it.
-        if not _Probe(device.path).succeeds_within(_READY_SECONDS):
+        if not _Probe(device.path).succeeds_within(_READY_S):
             raise DeviceFailed(
                 f"nothing can be read from {device.path}", "the log of the volume's server says why"
             )
@@ -111,7 +111,7 @@ def reconnect(identifier: str, socket_path: Path, *, timeout: float = 30.0) -> N
         _reconfigure(device, socket_path)
         if probe.succeeds_within(1.0):
             return
-        time.sleep(_RETRY_SECONDS)
+        time.sleep(_RETRY_S)
     raise DeviceFailed(f"{device.path} did not come back to life", "detach and attach again")
 
 
@@ -129,7 +129,7 @@ def dead_links() -> Iterator[Iterator[str]]:
     iterator ends when something was not told: listen anew, then look at the devices. Those
     without an identifier are not ours.
     """
-    from . import netlink
+    from evsd.connector import netlink
 
     _load()
     with netlink.dead_links() as indexes:
@@ -137,20 +137,23 @@ def dead_links() -> Iterator[Iterator[str]]:
 
 
 def _hand_over(export: Export, identifier: str, *, read_only: bool) -> Device:
-    from . import netlink
+    from evsd.connector import netlink
 
     index = netlink.request(
         netlink.CONNECT,
         SIZE_BYTES=export.size,
         BLOCK_SIZE_BYTES=_logical_block_size(export),
-        TIMEOUT=REQUEST_TIMEOUT,
-        DEAD_CONN_TIMEOUT=DEAD_LINK_TIMEOUT,
+        TIMEOUT=REQUEST_TIMEOUT_S,
+        DEAD_CONN_TIMEOUT=DEAD_LINK_TIMEOUT_S,
         SERVER_FLAGS=export.flags | (FLAG_READ_ONLY if read_only else 0),
         SOCKETS=netlink.socket_list(export.sock.fileno()),
         BACKEND_IDENTIFIER=identifier,
     )
     if index is None:
-        raise DeviceFailed("the kernel made a device and did not say which")
+        raise DeviceFailed(
+            "the kernel made a device and did not say which",
+            f"look for {identifier} in /sys/block/nbd*/backend, and take it away: nbd-client -d",
+        )
     return Device(Path(f"/dev/nbd{index}"), "kernel", identifier)
 
 
@@ -166,7 +169,7 @@ def _logical_block_size(export: Export) -> int:
 
 
 def _reconfigure(device: Device, socket_path: Path) -> None:
-    from . import netlink
+    from evsd.connector import netlink
 
     export = handshake(socket_path, device.identifier)
     with export.sock:
@@ -186,14 +189,14 @@ def _reconfigure(device: Device, socket_path: Path) -> None:
 
 
 def _hang_up(device: Device) -> None:
-    from . import netlink
+    from evsd.connector import netlink
 
     netlink.request(netlink.DISCONNECT, INDEX=_index(device.path))
 
 
 def _await_release(device: Device) -> None:
     # Not while we hold the device: the kernel keeps the configuration for its last opener.
-    if not wait.until(lambda: not _connected(device.path.name), timeout=_READY_SECONDS):
+    if not wait.until(lambda: not _connected(device.path.name), timeout=_READY_S):
         raise DeviceFailed(f"{device.path} would not go away", "the kernel's log says why")
 
 
@@ -243,6 +246,7 @@ class _Probe:
         self._start()
 
     def succeeds_within(self, seconds: float) -> bool:
+        """Whether it came back; where it failed, the next one is under way."""
         self._thread.join(seconds)
         if self._thread.is_alive():
             return False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from .errors import ConnectorError, ProtocolError, ServerRefused, ServerUnreachable
+from evsd.connector.errors import ConnectorError, ProtocolError, ServerRefused, ServerUnreachable
 
 FLAG_READ_ONLY = 1 << 1
 """Transmission flag: the export can't be written."""
@@ -116,6 +116,7 @@ class _Wire:
             self._unreachable(error)
 
     def send(self, data: bytes) -> None:
+        """All of it, by the deadline."""
         try:
             self._arm()
             self.sock.sendall(data)

@@ -23,7 +23,7 @@ from pyroute2.netlink import (  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 from pyroute2.netlink.generic import GenericNetlinkSocket  # type: ignore[import-untyped]
 
-from .errors import DeviceFailed, NotPermitted, TransportUnavailable
+from evsd.connector.errors import DeviceFailed, NotPermitted, TransportUnavailable
 
 CONNECT, DISCONNECT, RECONFIGURE, LINK_DEAD = 1, 2, 3, 4
 _MULTICAST_GROUP = "nbd_mc_group"

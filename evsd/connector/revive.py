@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import kernel
-from .errors import ConnectorError
+from evsd.connector import kernel
+from evsd.connector.errors import ConnectorError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
 # Reconnecting a living device is harmless, so a slow one need not be waited for.
-_PROBE_SECONDS = 1.0
-_LOOK_SECONDS = 5.0
+_PROBE_S = 1.0
+_LOOK_S = 5.0
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     # Somebody else may take the device away (nbd-client -d): the kernel has no event for that.
     with _last_words(identifier):
         while kernel.find(identifier) is not None:
-            thread.join(_LOOK_SECONDS)
+            thread.join(_LOOK_S)
             if not thread.is_alive():
                 sys.exit(1)
 
@@ -66,7 +66,7 @@ def watch(identifier: str, socket_path: Path) -> None:
     while True:
         with kernel.dead_links() as deaths:
             # What died before we listened, or was told when there was no room, is not told again.
-            if not kernel.answers(identifier, timeout=_PROBE_SECONDS):
+            if not kernel.answers(identifier, timeout=_PROBE_S):
                 revive(identifier, socket_path)
             for dead in deaths:
                 if dead == identifier:

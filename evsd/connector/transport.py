@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import fuse, kernel, watch
-from .device import Device, DeviceState, Transport
-from .errors import DeviceExists, NotPermitted, WritesFailed
+from evsd.connector import fuse, kernel, watch
+from evsd.connector.device import Device, DeviceState, Transport
+from evsd.connector.errors import DeviceExists, NotPermitted, WritesFailed
 
 RUN_DIR = Path("/run/evsd-connector")
 """Where the fuse transport mounts."""

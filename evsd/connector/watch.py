@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import process
+from evsd.connector import process
 
 _MODULE = f"{__package__}.revive"
 _IMPORT_ROOT = Path(__file__).resolve().parents[2]
-_GONE_SECONDS = 5.0
+_GONE_S = 5.0
 
 
 def start(identifier: str, socket_path: Path) -> None:
@@ -37,4 +37,4 @@ def stop(identifier: str) -> None:
     """End the watcher of a device, if there is one."""
     pid = find(identifier)
     if pid is not None:
-        process.end(pid, signal.SIGTERM, timeout=_GONE_SECONDS)
+        process.end(pid, signal.SIGTERM, timeout=_GONE_S)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .nbd import Export, handshake
+from evsd.connector.nbd import Export, handshake
 
 # As many requests under way as a server of ours has threads. Each of 4 MiB, so that whoever
 # wants to stop the writing is heard often.

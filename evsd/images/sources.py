@@ -40,12 +40,17 @@ def _nothing(_: Image) -> list[Damage]:
 
 
 class Source(Protocol):
-    """A disk that can be copied; `size` in bytes."""
+    """A disk that can be copied."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """In bytes."""
+
     @property
-    def findings(self) -> Findings: ...
+    @property
+    def findings(self) -> Findings:
+        """What is wrong with the image."""
+
     def copy_to(self, uri: str, progress: Progress, *, salvage: bool) -> list[str]:
         """Copy it to an NBD export that reads as zeros, to disk; returns what could not be read.
 

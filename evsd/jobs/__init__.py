@@ -1,0 +1,1 @@
+"""Operations of several steps, which outlive the request that began them: jobs."""

@@ -1,4 +1,4 @@
-"""Tables."""
+"""The table of jobs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""evsd's side of the key process: starting it, asking it, hearing its module."""

@@ -1,0 +1,1 @@
+"""What evsd-keys is built of: cryptography, the token, requests and their records."""

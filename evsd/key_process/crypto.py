@@ -24,7 +24,7 @@ token. Numbers are little-endian; n is the length of what is encrypted, p that r
 For a 512-bit data key that is 188 bytes, 376 hex digits, the published length. Profile, purpose,
 length, CMK id and version and the encryption context are thereby authenticated; zero bytes are
 checked to be zero, so no bit of an envelope can change unnoticed. `bound` is 76 bytes long whatever
-is in it, so no two (bound, IV, ciphertext) are spelled alike. What is encrypted with CBC is filled
+is in it, so no two (bound, IV, ciphertext) are encoded alike. What is encrypted with CBC is filled
 up with zeros, whose number the authenticated length tells; a MAC is compared before anything is
 decrypted. A key of imported material m is m itself with GCM; with CBC and HMAC its two keys are
 HKDF-SHA256(m), info "evsd imported material: encryption" and "...: authentication".
@@ -284,11 +284,11 @@ def _bound(header: bytes, tail: bytes, context: Mapping[str, str] | str) -> byte
 
 
 def _canonical(context: Mapping[str, str] | str) -> bytes:
-    """Text and map spelled so that no text equals any map."""
+    """Text and map encoded so that no text equals any map."""
     if isinstance(context, str):
         return b"text:" + context.encode()
-    spelled = json.dumps(dict(context), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return b"map:" + spelled.encode()
+    encoded = json.dumps(dict(context), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return b"map:" + encoded.encode()
 
 
 def seal(data_key: bytes, public_key: bytes, attachment_id: str) -> tuple[bytes, bytes]:

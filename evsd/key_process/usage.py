@@ -19,11 +19,16 @@ class Key(Protocol):
     """What a record says of a key."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Its id."""
+
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """The newest."""
+
     @property
-    def domain_id(self) -> str: ...
+    def domain_id(self) -> str:
+        """The owner's."""
 
 
 @dataclass(slots=True)

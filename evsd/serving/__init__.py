@@ -1,0 +1,1 @@
+"""The processes that serve attached volumes: starting, watching, ending them."""

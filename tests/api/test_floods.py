@@ -160,6 +160,11 @@ def test_connections_count_before_tls_has_begun(tmp_path: Path) -> None:
             assert evsd.object("list")["count"] == 0
 
 
+def send_without_end(client: socket.socket, requests: bytes) -> None:
+    while True:
+        client.send(requests)
+
+
 def test_a_client_that_does_not_read_its_answers_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -168,9 +173,9 @@ def test_a_client_that_does_not_read_its_answers_is_given_up(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(PATIENCE_S)
         client.connect(address)
+        requests = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
-            while True:
-                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            send_without_end(client, requests)
         assert is_ended(client)
 
 

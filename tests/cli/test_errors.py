@@ -79,7 +79,8 @@ def test_what_is_not_there_is_told_with_the_request_that_has_not_found_it(
 def test_wrong_usage_is_told(shared_evsd: Evsd, words: tuple[str, ...]) -> None:
     found = told(shared_evsd, *words)
     assert (found["code"], found["request_id"]) == ("evsctl.usage", None)
-    assert found["remedy"].startswith("evsctl") and found["remedy"].endswith("--help")
+    assert found["remedy"].startswith("evsctl")
+    assert found["remedy"].endswith("--help")
 
 
 def test_the_option_counts_wherever_it_stands_and_in_both_spellings(shared_evsd: Evsd) -> None:

@@ -298,7 +298,7 @@ def test_a_glance_is_no_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What udev does to a device that was just written must not refuse its detachment."""
-    monkeypatch.setattr(block, "_GLANCE_SECONDS", 60)
+    monkeypatch.setattr(block, "_GLANCE_S", 60)
     start_server("memory", "16M")
     device = attach(socket_path, run_dir)
     glance = ("sh", "-c", f"exec 3<{device.path}; echo; sleep 0.3")

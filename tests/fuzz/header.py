@@ -47,7 +47,8 @@ def check(fd: int) -> None:
     try:
         header = luks2.read(fd)
     except luks2.HeaderError as error:
-        assert str(error).isprintable()
+        refusal = str(error)
+        assert refusal.isprintable()
         return
     assert header.size > 0
     assert header.size % luks2.SECTOR_SIZE == 0

@@ -256,7 +256,7 @@ def test_reconnecting_no_device() -> None:
 def test_dead_device_keeps_what_was_written_until_its_server_is_back(
     watched_device: Device, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "_STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(block, "_STALLED_S", 1.0)
     server.kill()
     watcher = watch.find(IDENTIFIER)
     # It reads to see whether the device lives. Without it the last close would wait for the disk.
@@ -284,7 +284,7 @@ def has_open(pid: int | None, device: Device) -> bool:
 def test_dead_device_is_detached_by_force_which_says_that_data_is_lost(
     device: Device, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "_STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(block, "_STALLED_S", 1.0)
     server.kill()
     with pytest.raises(DeviceNotFlushed):
         disconnect(IDENTIFIER)

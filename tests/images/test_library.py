@@ -89,10 +89,11 @@ def test_an_error_names_the_file_its_state_and_what_helps(tmp_path: Path) -> Non
 
 
 def test_what_is_not_finished_leaves_no_file(tmp_path: Path) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        images.new_file(tmp_path / "out", replace=False) as partial,
-    ):
-        partial.write_bytes(b"a part")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with images.new_file(tmp_path / "out", replace=False) as partial:
+            partial.write_bytes(b"a part")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []

@@ -32,7 +32,7 @@ def test_a_copy_that_the_disk_does_not_take_is_noticed(fails: bool) -> None:
             if not fails:
                 flush(f"nbd+unix:///?socket={socket}")
                 return
-            with pytest.raises(OSError) as refused:
+            with pytest.raises(OSError, match="Input/output error") as refused:
                 flush(f"nbd+unix:///?socket={socket}")
             assert refused.value.errno == errno.EIO
         finally:

@@ -118,7 +118,8 @@ class Running:
             while not self.handle.aio_command_completed(self.cookie):
                 self.handle.poll(10000)
         except nbd.Error as error:
-            assert error.errnum is not None
+            if error.errnum is None:
+                raise
             return int(error.errnum)
         return 0
 

@@ -83,7 +83,9 @@ def _namespaces(prepare: str, clear_up: str = "") -> Iterator[tuple[Path, tuple[
             stderr=subprocess.PIPE,
             text=True,
         ) as holder:
-            assert holder.stdin and holder.stdout and holder.stderr
+            assert holder.stdin
+            assert holder.stdout
+            assert holder.stderr
             if holder.stdout.readline() != "ready\n":
                 raise AssertionError(holder.stderr.read())
             try:

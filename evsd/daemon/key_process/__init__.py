@@ -1,0 +1,1 @@
+"""The evsd-keys program."""

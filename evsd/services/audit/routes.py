@@ -29,7 +29,7 @@ PORTION = 2000
 
 
 def _moment(value: str) -> str:
-    """A time as the log spells it; one without a zone is UTC."""
+    """A time as the log writes it; one without a zone is UTC."""
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:

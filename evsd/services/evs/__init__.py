@@ -1,0 +1,1 @@
+"""EVS, the volume service: volumes, attachments, quotas."""

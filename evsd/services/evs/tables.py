@@ -1,4 +1,4 @@
-"""Tables."""
+"""The tables of EVS."""
 
 from __future__ import annotations
 

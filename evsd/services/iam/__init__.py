@@ -1,0 +1,1 @@
+"""IAM: who there is, who a caller is, and who may do what."""

@@ -1,4 +1,4 @@
-"""Tables."""
+"""The tables of IAM."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The KMS: master keys (CMKs), data keys, grants, tags, rotation."""

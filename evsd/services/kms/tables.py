@@ -1,4 +1,4 @@
-"""Tables."""
+"""The tables of the KMS."""
 
 from __future__ import annotations
 

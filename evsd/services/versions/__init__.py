@@ -1,0 +1,1 @@
+"""The service that tells which versions of the API there are."""

@@ -1,0 +1,1 @@
+"""What is done with attachments: their life, and how they are now."""

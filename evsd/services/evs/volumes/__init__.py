@@ -1,0 +1,1 @@
+"""What is done with volumes: creating, extending, deleting, listing, recovering them."""
