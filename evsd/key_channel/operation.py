@@ -69,9 +69,8 @@ def answer_of(kind: type[Request[Any]]) -> Any:
 def declared(module: ModuleType) -> dict[str, type[Request[Any]]]:
     """The operations that a module declares, by name."""
     found = [each for each in vars(module).values() if isinstance(each, type)]
-    return {
-        name_of(kind): kind for kind in found if issubclass(kind, Request) and kind is not Request
-    }
+    own = [each for each in found if each.__module__ == module.__name__]
+    return {name_of(kind): kind for kind in own if issubclass(kind, Request)}
 
 
 class Operation:

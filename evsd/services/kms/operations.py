@@ -1,7 +1,7 @@
 """What evsd can ask of the KMS in evsd-keys, and what it is answered.
 
-Requests first, answers with the first request that has them. Key material, wrapped or in clear, is
-bytes; times are in UTC.
+An answer stands before the first request that has it. Key material, wrapped or in clear, is bytes;
+times are in UTC.
 """
 
 from __future__ import annotations
