@@ -24,7 +24,7 @@ build: $(STAMP) ## build .venv with evsd, evsctl and the plugin
 
 # What compiles stays outside: .venv has what running needs, and no more.
 $(STAMP): requirements/runtime.txt requirements/build.txt pyproject.toml setup.py \
-          nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/*.h)
+          nbd_plugin/_datapath.pyx $(wildcard nbd_plugin/native/*)
 	@tools/check_python $(PYTHON)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --require-hashes -r requirements/runtime.txt
@@ -32,6 +32,8 @@ $(STAMP): requirements/runtime.txt requirements/build.txt pyproject.toml setup.p
 	    -r requirements/build.txt
 	PYTHONPATH=$(BUILD_TOOLS) $(VENV)/bin/pip install --quiet --no-deps --no-build-isolation \
 	    --editable .
+	@# evsd's user can't write here: its processes would compile all they load at each start.
+	$(VENV)/bin/python -m compileall -q evsd nbd_plugin
 	@touch $@
 
 dev: $(DEV_STAMP) ## the same with all that testing, linting and documenting need

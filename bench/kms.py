@@ -27,9 +27,9 @@ from typing import Any
 
 import httpx
 
+from evsd import signature
 from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import Token
-from evsd.services.iam import signature
 from tests.support.daemon import Evsd, running_evsd, until
 
 RESULTS = Path(__file__).parent / "results"

@@ -5,7 +5,7 @@ Each service declares its own permissions, and who has them, in its `permissions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,6 +48,7 @@ class Permission(StrEnum):
 _policy: dict[Permission, Roles] = {}
 _audited: set[Permission] = set()
 _grantable: set[Permission] = set()
+_service_domains: list[str] = []
 _given: dict[str, Role] = {
     role.id: role for role in (SECURITY_ADMINISTRATOR, TENANT_ADMINISTRATOR, USER, READ_ONLY)
 }
@@ -59,11 +60,13 @@ def declare(
     roles: Iterable[Role] = (),
     audited: Iterable[Permission] = (),
     grantable: Iterable[Permission] = (),
+    domain: str | None = None,
 ) -> None:
     """Enter a service's permissions with who has them, and the roles that are its own.
 
     Of the `audited` every refusal is recorded. What is `grantable` is allowed without a role too,
-    where the thing that a request is about says so.
+    where the thing that a request is about says so. `domain` is the published name of the domain
+    that tenants trust when they let the service act for them; it has no record.
     """
     twice = policy.keys() & _policy.keys()
     if twice:
@@ -72,11 +75,18 @@ def declare(
     _audited.update(audited)
     _grantable.update(grantable)
     _given.update({role.id: role for role in roles})
+    if domain is not None:
+        _service_domains.append(domain)
 
 
 def given_roles() -> Mapping[str, Role]:
     """The roles that groups, agencies and Unix users can be given, by their ids."""
     return _given
+
+
+def service_domains() -> Sequence[str]:
+    """The domains of services that tenants can trust, in the order of the services."""
+    return _service_domains
 
 
 def permissions() -> Iterable[Permission]:

@@ -8,7 +8,9 @@ needs, and each is found by its name:
     tables        its records
     routes        `ROUTERS`, its part of the HTTP API
     service       `build(host)`, its part in evsd: a `Service`
-    key_process   what it does in evsd-keys: `build(parts)`, a tuple of objects with operations
+    operations    what evsd can ask it for in evsd-keys: classes of `Request`
+    key_process   what it does in evsd-keys: `build(parts)`, its `KeyPart`, that carries them out
+    consumer      `CONSUMER`, how it uses keys of tenants by way of the KMS
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evsd.key_channel.call import Ask
+from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool
 from evsd.pools.watch import SpaceWatch
 from evsd.principal import UnixUser
 from evsd.resource import Resource
@@ -32,7 +34,7 @@ class Host:
 
     database: Database
     keys: KeyProcess
-    pool: FilePool
+    pool: Pool
     space: SpaceWatch
     region: str
     servers: Path  # the directory of the processes that serve volumes

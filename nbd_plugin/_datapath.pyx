@@ -1,53 +1,87 @@
 # cython: language_level=3, binding=False, embedsignature=False
-"""The request path: nbdkit's callbacks as compiled functions over `volume.h` and `key.h`.
+"""The request path: nbdkit's callbacks as compiled functions over the files in `native/`.
 
 nbdkit looks its callbacks up as attributes of the plugin's module and calls whatever it finds:
 an empty Python function would already cost half of the requests per second, these cost nothing.
 The GIL is kept for requests up to 32 KiB, to give it up takes longer than to serve them from
 memory; it is given up for larger ones and wherever a small one would have to wait. One volume per
-process; the state is in the two headers.
+process; its state is in those files.
 """
 
 from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
 from libc.errno cimport EAGAIN, EBADMSG, EINVAL, ENOSYS
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cdef extern from "process.h" nogil:
+cdef extern from "native/harden.h" nogil:
     int process_harden()
-    int process_hang_up_at_end()
+
+cdef extern from "native/process_memory.h" nogil:
     int process_lock_memory()
-    void process_peer(int64_t *pid, int64_t *uid)
-    int threads_keep_state()
     void process_one_arena()
     void process_trim()
 
-cdef extern from "process.h":
+cdef extern from "native/python_threads.h":
+    int threads_keep_state()
     void thread_keep()
 
-cdef extern from "sandbox.h" nogil:
+cdef extern from "native/hang_up.h" nogil:
+    int process_hang_up_at_end()
+
+cdef extern from "native/peer.h" nogil:
+    void process_peer(int64_t *pid, int64_t *uid)
+
+cdef extern from "native/sandbox.h" nogil:
     int sandbox_enter(const char *volume)
 
-cdef extern from "key.h" nogil:
+cdef extern from "native/sector.h":
+    enum:
+        SECTOR
+        UNIT
+
+cdef extern from "native/hpke.h":
+    enum:
+        X25519_LENGTH
+        TAG_LENGTH
+
+cdef extern from "native/key_page.h":
+    enum:
+        KEY_LENGTH "DEK_LENGTH"
+
+cdef extern from "native/key.h" nogil:
+    enum:
+        DIGEST_LENGTH
     int key_new_release(uint8_t *public)
     int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *info,
                    size_t info_length)
     bint key_verify(const uint8_t *salt, int salt_length, int iterations, const uint8_t *digest)
     void key_wipe()
 
-cdef extern from "volume.h" nogil:
+cdef extern from "native/volume.h" nogil:
+    int volume_set(int fd, uint64_t data_offset, uint64_t size, bint thin)
+    int volume_prefetch(uint64_t offset, uint64_t count)
+
+cdef extern from "native/read.h" nogil:
+    int volume_read(uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+
+cdef extern from "native/write.h" nogil:
+    int volume_write(const uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+
+cdef extern from "native/zero.h" nogil:
+    int volume_zero(uint64_t offset, uint64_t count, bint may_trim, bint fast)
+    int volume_trim(uint64_t offset, uint64_t count)
+
+cdef extern from "native/flush.h" nogil:
+    int volume_flush()
+
+cdef extern from "native/extents.h" nogil:
     cdef struct extent:
         uint64_t offset
         uint64_t length
         bint hole
-    int volume_set(int fd, uint64_t data_offset, uint64_t size, bint thin)
-    int volume_read(uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
-    int volume_write(const uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
-    int volume_zero(uint64_t offset, uint64_t count, bint may_trim, bint fast)
-    int volume_trim(uint64_t offset, uint64_t count)
     int volume_extents(uint64_t offset, uint64_t count, extent *extents, size_t limit,
                        size_t *filled)
-    int volume_prefetch(uint64_t offset, uint64_t count)
-    int volume_sync()
+
+cdef extern from "native/sector_crypt.h" nogil:
     int sector_crypt(const uint8_t *dek, uint64_t unit, const uint8_t *data, uint8_t *out,
                      size_t count, unsigned at, bint encrypt, int by)
 
@@ -62,7 +96,7 @@ cdef enum:
     EXTENT_HOLE = 1
     EXTENT_ZERO = 2
 
-DEK_LENGTH = 64
+DEK_LENGTH = KEY_LENGTH
 
 
 # Setting up: the slow path calls these.
@@ -118,9 +152,9 @@ def set_volume(int fd, uint64_t data_offset, uint64_t size, bint thin) -> None:
 
 def new_release_key() -> bytes:
     """Make a one-time key; returns its public half, 32 bytes. The private one stays inside."""
-    cdef uint8_t public[32]
+    cdef uint8_t public[X25519_LENGTH]
     _check(key_new_release(public))
-    return public[:32]
+    return public[:X25519_LENGTH]
 
 
 def unseal(bytes encapsulated, bytes sealed, bytes info) -> None:
@@ -129,7 +163,8 @@ def unseal(bytes encapsulated, bytes sealed, bytes info) -> None:
     `encapsulated` is 32 bytes, `sealed` 80, `info` at most 256. Raises ValueError when it is not
     authentic, OSError when there is no one-time key. It can't be used before `verify_digest`.
     """
-    if len(encapsulated) != 32 or len(sealed) != DEK_LENGTH + 16 or len(info) > 256:
+    cdef bint fits = len(encapsulated) == X25519_LENGTH and len(sealed) == KEY_LENGTH + TAG_LENGTH
+    if not fits or len(info) > 256:
         raise ValueError("a sealed key has the wrong length")
     cdef int err = key_unseal(encapsulated, sealed, <const char *>info, len(info))
     if err == EBADMSG:
@@ -139,7 +174,7 @@ def unseal(bytes encapsulated, bytes sealed, bytes info) -> None:
 
 def verify_digest(bytes salt, int iterations, bytes digest) -> bool:
     """Whether the DEK has this PBKDF2-HMAC-SHA256; only then is it used, else it is wiped."""
-    if len(digest) != 32:
+    if len(digest) != DIGEST_LENGTH:
         raise ValueError("a digest has 32 bytes")
     cdef const uint8_t *salt_bytes = salt
     cdef const uint8_t *digest_bytes = digest
@@ -163,11 +198,11 @@ def crypt(bytes dek, uint64_t unit, bytes data, bint encrypt, int lanes, unsigne
     in units of 512 bytes; 0 is libcrypto, for whole sectors. For tests against published vectors.
     Raises ValueError where the processor lacks the instructions.
     """
-    cdef uint8_t out[4096]
+    cdef uint8_t out[SECTOR]
     cdef size_t count = len(data)
-    if len(dek) != DEK_LENGTH or not count or at + count > sizeof(out):
+    if len(dek) != KEY_LENGTH or not count or at + count > SECTOR:
         raise ValueError("64 bytes of key and at most 4096 of data are expected")
-    if count % (512 if lanes else sizeof(out)) or at % 512:
+    if count % (UNIT if lanes else SECTOR) or at % UNIT:
         raise ValueError("whole units are expected, of libcrypto whole sectors")
     cdef int err = sector_crypt(dek, unit, data, out, count, at, encrypt, lanes)
     if err == EINVAL:
@@ -211,7 +246,7 @@ def pwrite(handle, buffer, uint64_t offset, uint32_t flags):
             err = volume_write(data, count, offset, True)
     if not err and flags & FUA:
         with nogil:
-            err = volume_sync()
+            err = volume_flush()
     if err:
         _fail(err)
 
@@ -220,7 +255,7 @@ def flush(handle, uint32_t flags):
     """Wait until everything written, through any connection, is on disk."""
     cdef int err
     with nogil:
-        err = volume_sync()
+        err = volume_flush()
     _check(err)
 
 
@@ -230,7 +265,7 @@ def trim(handle, int64_t count, uint64_t offset, uint32_t flags):
     with nogil:
         err = volume_trim(offset, <uint32_t>count)
         if not err and flags & FUA:
-            err = volume_sync()
+            err = volume_flush()
     _check(err)
 
 
@@ -240,7 +275,7 @@ def zero(handle, int64_t count, uint64_t offset, uint32_t flags):
     with nogil:
         err = volume_zero(offset, <uint32_t>count, flags & MAY_TRIM, flags & FAST_ZERO)
         if not err and flags & FUA:
-            err = volume_sync()
+            err = volume_flush()
     _check(err)
 
 

@@ -51,7 +51,6 @@ MINIMUM_BLOCK = 1  # libnbd's nbdinfo and nbdcopy fail on larger ones where a vo
 MAXIMUM_REQUEST = 32 * 1024 * 1024  # nbdkit's own is 64 MiB; the protocol's default is 32
 TICKET_LIMIT = 4096
 
-_RELEASE_INFO = b"evsd key release v1:"  # and the attachment id: what a key is sealed for
 _REPLACED = "it was replaced, or closed to this server: detach and attach"
 _KEYS = ("file", "attachment", "release_socket", "ticket_fd")
 _OPTIONAL_KEYS = ("clients_fd", "device")
@@ -174,7 +173,7 @@ class Server:
         }
         encapsulated, sealed = release.ask(self.options["release_socket"], request)
         try:
-            _datapath.unseal(encapsulated, sealed, _RELEASE_INFO + attachment.encode())
+            _datapath.unseal(encapsulated, sealed, release.RELEASE_INFO + attachment.encode())
         except ValueError as error:
             raise ServerError(f"the key service's answer can't be used: {error}") from None
         if not _datapath.verify_digest(header.digest_salt, header.digest_iterations, header.digest):

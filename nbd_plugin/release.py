@@ -13,6 +13,7 @@ from _socket import AF_UNIX, socket  # `socket` adds enums and selectors, 0.5 MB
 
 from nbd_plugin import compactjson
 
+RELEASE_INFO = b"evsd key release v1:"  # and the attachment id: what a key is sealed for
 TIMEOUT_S = 10.0  # for the whole exchange
 ANSWER_LIMIT = 64 * 1024
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import uuid
@@ -11,18 +12,26 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, select
 
 import evsd.audit.tables
 import evsd.jobs.tables  # noqa: F401 - they belong to the tables too
+from evsd.processes import Process
 from evsd.services import load_records
+from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
 from evsd.services.iam.tables import Domain, Project
-from evsd.services.kms.tables import Cmk
+from evsd.services.kms.consumers import dependents_of
+from evsd.services.kms.tables import Cmk, KeyRelease
 from evsd.store.database import MIGRATIONS, Database, utcnow
 from evsd.store.tables import History
 from evsd.store.transitions import advance
+
+Rows = list[tuple[str, list[dict[str, object]]]]  # of tables, by their names
+
+SERVER = Process(4711, 12, "b")
 
 
 def new_database(directory: Path) -> Database:
@@ -31,14 +40,28 @@ def new_database(directory: Path) -> Database:
     return database
 
 
+def migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
 def test_the_migrations_lead_to_the_tables_of_the_code(tmp_path: Path) -> None:
     load_records()
     database = new_database(tmp_path)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config = migrations()
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def test_migrations_have_one_end_and_names_that_nobody_else_gives() -> None:
+    """Those of two branches are put in a row where the branches come together, see their README."""
+    scripts = ScriptDirectory.from_config(migrations())
+    assert len(scripts.get_heads()) == 1, "one has to come after the other: `down_revision`"
+    named = {Path(script.path).stem: script.revision for script in scripts.walk_revisions()}
+    by_date = {name for name in named if not re.match(r"00(0\d|1[0-3])_", name)}
+    assert all(re.fullmatch(r"20\d{6}_[a-z_]+", name) and named[name] == name for name in by_date)
 
 
 def changed(database: Database) -> None:
@@ -155,23 +178,59 @@ def test_a_change_that_the_table_does_not_list_changes_nothing(tmp_path: Path) -
 
 def test_a_volume_that_knows_only_its_users_name_gets_the_id(tmp_path: Path) -> None:
     with closing(Database(f"sqlite:///{tmp_path}/evsd.db")) as database:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        with database.engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0009")
-            old = MetaData()
-            old.reflect(connection)
-            for table, rows in before_ids():
-                connection.execute(old.tables[table].insert(), rows)
-            command.upgrade(config, "head")
-            connection.commit()
+        fill_old_and_migrate(database, before_ids())
         with database.reading() as session:
             found = {volume.name: volume.user_id for volume in session.scalars(select(Volume))}
     assert found == {"alices": "alice-of-d", "gone": "", "others": "alice-of-e"}
 
 
-def before_ids() -> list[tuple[str, list[dict[str, object]]]]:
+def test_what_hung_on_keys_and_who_might_have_them_is_registered(tmp_path: Path) -> None:
+    """A server from before has its ticket still; of one that was never started there is none."""
+    with closing(Database(f"sqlite:///{tmp_path}/evsd.db")) as database:
+        fill_old_and_migrate(database, [*before_ids(), ("attachments", before_releases())])
+        with database.reading() as session:
+            [release] = session.scalars(select(KeyRelease))
+            dependents = dependents_of(session, "k")
+    assert (release.id, release.service, release.process) == ("served", "evs", SERVER)
+    assert (release.domain_id, release.project_id, release.key_id) == ("d", "p", "k")
+    assert (release.principal, release.ticket_sha256) == ("service:evs for alice", "digest")
+    assert release.context == encryption_context("p", "alices")
+    found = {(thing.kind, thing.id, thing.name, thing.project_id) for thing in dependents}
+    volumes = (("alices", "p"), ("gone", "p"), ("others", "q"))
+    assert found == {("volume", name, name, project) for name, project in volumes}
+
+
+def fill_old_and_migrate(database: Database, content: Rows) -> None:
+    """Bring a database of an old version, with this in it, to the newest."""
+    config = migrations()
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        old = MetaData()
+        old.reflect(connection)
+        for table, rows in content:
+            connection.execute(old.tables[table].insert(), rows)
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def before_releases() -> list[dict[str, object]]:
+    """An attachment with a server, and one that never had one."""
+    made = {"project_id": "p", "mode": "rw", "connector": {}, "created_at": utcnow()}
+    server = {
+        "server_pid": SERVER.pid,
+        "server_start": SERVER.started,
+        "server_boot": SERVER.boot,
+        "ticket_sha256": "digest",
+    }
+    return [
+        {"id": "served", "volume_id": "alices", "status": "attached", **made, **server},
+        {"id": "reserved", "volume_id": "gone", "status": "reserved", **made}
+        | dict.fromkeys(server),
+    ]
+
+
+def before_ids() -> Rows:
     """Two domains with a user of one name, and volumes of theirs and of nobody's any more."""
     text = {"description": "", "created_at": utcnow()}
     users = {"name": "alice", "email": "", "enabled": True, "from_settings": False, **text}

@@ -30,6 +30,7 @@ from evsd.errors import (
     StorageError,
 )
 from evsd.key_channel.call import Call
+from evsd.key_channel.shared import RecordRefusal
 from evsd.key_client.process import KeyProcess
 from evsd.policy import Permission, allowed, is_audited, is_grantable, roles_with
 from evsd.principal import Principal
@@ -261,14 +262,8 @@ async def _record(request: Request, error: PublishedError) -> None:
     """A refusal that evsd-keys never hears of is recorded there all the same."""
     host: Host = request.app.state.host
     key_id, context = await _named(request)
-    await host.keys.ask(
-        "record_refusal",
-        request.state.call,
-        action=request.scope["route"].name.replace("_", "-"),
-        key_id=key_id,
-        code=error.code,
-        context=context,
-    )
+    action = request.scope["route"].name.replace("_", "-")
+    await host.keys.ask(request.state.call, RecordRefusal(action, key_id, error.code, context))
 
 
 async def _named(request: Request) -> tuple[str, dict[str, str]]:

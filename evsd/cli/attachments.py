@@ -75,11 +75,6 @@ def attached(api: Api, volume: Object, *, read_only: bool) -> Iterator[str]:
             api.end_attachment(answer["id"], force=True)
 
 
-def socket_of(uri: str) -> Path:
-    """The unix socket in an NBD URI of evsd's."""
-    return Path(uri.partition("?socket=")[2])
-
-
 def _attach(api: Api, volume: Object, host: Object, *, read_only: bool) -> Object:
     mode = "ro" if read_only else "rw"
     wanted = {"volume_uuid": volume["id"], "connector": host, "mode": mode}

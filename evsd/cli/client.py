@@ -60,7 +60,7 @@ class Api:
             self._awaited = None
         if "{project}" in path:
             path = path.replace("{project}", self.project_id)
-        if method == "GET" or path.rpartition("/kms/")[2].startswith(CHANGES_NOTHING):
+        if method == "GET" or _only_asks(path):
             return self._request(method, path, body, query)
         with answered():
             with noted("evsd did not answer, it may have done what was asked"):
@@ -294,6 +294,11 @@ def _object(response: httpx.Response) -> Object | None:
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _only_asks(path: str) -> bool:
+    operation = path.rpartition("/kms/")[2]
+    return operation.startswith(CHANGES_NOTHING) or path.endswith("/cloudvolumes/check")
 
 
 def _as_id(text: str) -> str | None:

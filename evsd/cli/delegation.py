@@ -11,7 +11,8 @@ from evsd.cli.client import Api
 from evsd.cli.errors import Refused
 from evsd.cli.interrupts import answered
 from evsd.cli.output import Session, output_option, pass_session, yes_option
-from evsd.services.iam.permissions import KMS_ADMINISTRATOR, VOLUME_SERVICE
+from evsd.services.evs.permissions import VOLUME_SERVICE
+from evsd.services.kms.permissions import KMS_ADMINISTRATOR
 
 AGENCY = "EVSAccessKMS"
 
@@ -29,7 +30,7 @@ def create(session: Session) -> None:
     api = session.api
     with answered():
         agency = _agency(api) or _create(api)
-        api.request("PUT", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR}")
+        api.request("PUT", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR.id}")
     answer = api.request("GET", f"{AGENCIES}/{agency['id']}")
     session.show(answer, lambda: f"agency {AGENCY}: the volume service may use this project's keys")
 
@@ -50,10 +51,10 @@ def revoke(session: Session) -> None:
     """Take it back: no new volumes and no new attaches in this project."""
     api = session.api
     agency = _agency(api)
-    if agency is None or KMS_ADMINISTRATOR not in roles_here(api, agency, "id"):
+    if agency is None or KMS_ADMINISTRATOR.id not in roles_here(api, agency, "id"):
         raise Refused("", "the volume service may use no keys in this project", "")
     session.confirm("No volume of this project can be attached afterwards. Revoke?")
-    api.request("DELETE", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR}")
+    api.request("DELETE", f"{grants(agency['id'])}/{KMS_ADMINISTRATOR.id}")
     answer = api.request("GET", f"{AGENCIES}/{agency['id']}")
     session.show(answer, lambda: "the volume service may use this project's keys no more")
 

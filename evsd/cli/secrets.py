@@ -1,12 +1,8 @@
-"""Passphrases of LUKS files, on their way from the user to cryptsetup and qemu-img."""
+"""Passphrases of LUKS files, as the user gives them."""
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,17 +11,16 @@ from evsd.cli.errors import UsageProblem
 
 LIMIT = 8 * 1024 * 1024  # cryptsetup's own, of key files
 
-
-@contextmanager
-def hidden(secret: bytes) -> Iterator[int]:
-    """A descriptor of a file in memory with the secret: no argument, no environment, no disk."""
-    descriptor = os.memfd_create("secret", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, secret)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help="A LUKS passphrase: the first line of this file. Else it is asked for.",
+)
+key_file_option = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="A LUKS key: all of this file, as cryptsetup's --key-file.",
+)
 
 
 def passphrase(
@@ -46,11 +41,6 @@ def passphrase(
     if not secret:
         raise UsageProblem("the passphrase is empty")
     return secret
-
-
-def passing() -> bytes:
-    """A passphrase nobody is told, for the time a file is being made."""
-    return secrets.token_hex(32).encode()
 
 
 def _read(path: Path) -> bytes:

@@ -8,8 +8,8 @@ from typing import Self
 
 import httpx
 
+from evsd import signature
 from evsd.cli.errors import UsageProblem
-from evsd.services.iam import signature
 
 SIGNED = ("host", "x-security-token")
 

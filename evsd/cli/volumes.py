@@ -103,18 +103,19 @@ def create(
     description: str,
 ) -> None:
     """Create an encrypted volume."""
-    made = create_volume(session.api, name, size, key_reference, thick, description)
+    wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
+    made = create_volume(session.api, wanted)
     show_volume(session, made["id"])
 
 
-def create_volume(
+def wanted_volume(
     api: Api, name: str, size: int, key_reference: str | None, thick: bool, description: str
 ) -> Object:
-    """Make a volume and wait until it is available; nothing is left of one that is interrupted."""
+    """A volume as a request to create one describes it."""
     metadata = {"__system__encrypted": "1", PROVISIONING: "thick" if thick else "thin"}
     if key_reference is not None:
         metadata["__system__cmkid"] = api.key_id(key_reference)
-    wanted = {
+    return {
         "name": name,
         "size": size,
         "description": description,
@@ -122,7 +123,16 @@ def create_volume(
         "volume_type": "SSD",
         "metadata": metadata,
     }
-    started = None
+
+
+def check_volume(api: Api, wanted: Object) -> None:
+    """Have evsd say what it has against creating such a volume, its name first; makes nothing."""
+    api.request("POST", "/v2/{project}/cloudvolumes/check", {"volume": wanted})
+
+
+def create_volume(api: Api, wanted: Object) -> Object:
+    """Make a volume and wait until it is available; nothing is left of one that is interrupted."""
+    started, name = None, wanted["name"]
     try:
         with progress_bar(f"creating {name}") as progress:
             with answered():

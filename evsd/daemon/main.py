@@ -19,7 +19,7 @@ import evsd
 from evsd.api.app import build_app
 from evsd.api.gateway import Gatekeeper
 from evsd.api.server import Server, listen_tcp, listen_unix
-from evsd.daemon import key_process, privileges
+from evsd.daemon import privileges
 from evsd.daemon.ready import await_keys, tell_ready
 from evsd.daemon.settings import (
     BadOption,
@@ -33,7 +33,7 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
-from evsd.key_channel.call import Ask
+from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
 from evsd.pools.file import FilePool
@@ -43,6 +43,8 @@ from evsd.service import Host, Service
 from evsd.services import load_records, modules
 from evsd.services.iam.service import IamService, region_of
 from evsd.store.database import Database
+
+KEY_PROGRAM = "evsd.daemon.key_process"
 
 log = structlog.get_logger()
 
@@ -140,7 +142,7 @@ def _run(
         listeners.append(stack.enter_context(listen_unix(state.http_socket)))
         _look_at_age(database, accepts=accepts)
         paths = KeyProcessPaths(
-            program=key_process.__name__,
+            program=KEY_PROGRAM,
             database_url=url,
             token_dir=state.token,
             audit_log=state.audit_log,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-Result = dict[str, Any]
-Operation = Callable[..., Result]
 UNKNOWN = "unknown"  # the principal of who has not said yet, or failed to prove, who it is
-F = TypeVar("F", bound=Operation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +32,3 @@ class Call:
     def as_wire(self) -> dict[str, str | bool]:
         """The fields as JSON carries them."""
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-def operation(method: F) -> F:
-    """Mark a method as one evsd may ask for over the control channel, by its name."""
-    method.is_operation = True  # type: ignore[attr-defined]
-    return method
-
-
-def operations_of(*services: object) -> dict[str, Operation]:
-    """The operations of these services, by name."""
-    found: dict[str, Operation] = {}
-    for service in services:
-        for name in dir(type(service)):
-            if getattr(getattr(type(service), name), "is_operation", False):
-                assert name not in found, f"two operations {name}"  # noqa: S101
-                found[name] = getattr(service, name)
-    return found
-
-
-Ask = Callable[[str, Call, dict[str, Any]], dict[str, Any]]

@@ -15,15 +15,9 @@ from typing import Any
 
 from evsd.errors import KmsUnavailable
 from evsd.key_channel.call import Call
+from evsd.key_channel.operation import Answer, Request
+from evsd.key_client.messages import Reply, answer_in, spell
 from evsd.resource import Resource
-
-Answer = asyncio.Future[dict[str, Any]]
-
-
-def spell(number: int, operation: str, call: Call, params: dict[str, Any]) -> bytes:
-    """A request as it goes over a channel; its answer has the same number."""
-    request = {"id": number, "operation": operation, "call": call.as_wire(), "params": params}
-    return json.dumps(request).encode() + b"\n"
 
 
 class LoopChannel(asyncio.Protocol, Resource):
@@ -38,7 +32,7 @@ class LoopChannel(asyncio.Protocol, Resource):
         self._transport: asyncio.WriteTransport | None = None
         self._ended = False
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Answer] = {}
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._rest = b""
 
     def close(self) -> None:
@@ -49,16 +43,16 @@ class LoopChannel(asyncio.Protocol, Resource):
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    async def ask(self, operation: str, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, call: Call, request: Request[Answer]) -> Answer:
         """The answer to one request; raises `KmsUnavailable` where none can come."""
         transport = self._transport or await self._open()
         if self._ended:
             raise KmsUnavailable(reason="evsd-keys has died")
         number = next(self._numbers)
-        answer: Answer = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        transport.write(spell(number, operation, call, params))
-        return await answer
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = reply
+        transport.write(spell(number, call, request))
+        return answer_in(await reply, request)
 
     async def _open(self) -> asyncio.WriteTransport:
         loop = asyncio.get_running_loop()
@@ -76,10 +70,10 @@ class LoopChannel(asyncio.Protocol, Resource):
         """Hand out the answers that are whole."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            answer = json.loads(line)
-            waiting = self._waiting.pop(answer["id"])
+            reply: Reply = json.loads(line)
+            waiting = self._waiting.pop(reply["id"])
             if not waiting.done():  # who asked may have given up
-                waiting.set_result(answer)
+                waiting.set_result(reply)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Tell all who wait."""

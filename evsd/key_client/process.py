@@ -23,9 +23,12 @@ from typing import Any
 import structlog
 
 from evsd.audit.log import SEGMENT_BYTES
-from evsd.errors import KmsUnavailable, PublishedError, from_wire
-from evsd.key_channel.call import Ask, Call
-from evsd.key_client.loop_channel import LoopChannel, spell
+from evsd.errors import KmsUnavailable, PublishedError
+from evsd.key_channel.call import Call
+from evsd.key_channel.operation import Answer, Ask, Request
+from evsd.key_channel.shared import Probe
+from evsd.key_client.loop_channel import LoopChannel
+from evsd.key_client.messages import Reply, answer_in, spell
 from evsd.key_client.module_output import ModuleOutput
 from evsd.processes import Progress
 from evsd.resource import Resource
@@ -148,18 +151,18 @@ class KeyProcess(Resource):
             life.stop()
         self._supervisor.join()
 
-    def call(self, operation: str, call: Call, **params: Any) -> dict[str, Any]:
+    def call(self, call: Call, request: Request[Answer]) -> Answer:
         """Carry out one operation; raises the published error it was refused with."""
-        return _result(self._current().ask(operation, call, params))
+        return self._current().ask(call, request)
 
-    async def ask(self, operation: str, call: Call, **params: Any) -> dict[str, Any]:
+    async def ask(self, call: Call, request: Request[Answer]) -> Answer:
         """`call` for coroutines: no thread waits for the answer."""
         running = self._running
         if running is None:
             running = await asyncio.to_thread(self._current)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return _result(await running.channel.ask(operation, call, params))
+                return await running.channel.ask(call, request)
         except TimeoutError as error:
             raise running.kill(CALL_TIMEOUT_S) from error
 
@@ -199,8 +202,8 @@ class KeyProcess(Resource):
             return f"evsd is stopping (status {running.stop()})"
         try:
             # The first answer comes when the token was opened, or is known to be away.
-            self._token_trouble = running.first_answer()["trouble"]
-            self._prepare(lambda *request: _result(running.ask(*request)))
+            self._token_trouble = running.first_answer()
+            self._prepare(running.ask)
             self._announce(running, "")
             while not running.ended.wait(PROBE_INTERVAL_S):
                 self._probe(running)
@@ -211,7 +214,7 @@ class KeyProcess(Resource):
         return f"{reason} (status {running.stop()})"
 
     def _probe(self, running: _Running) -> None:
-        self._token_trouble = _result(running.ask("probe", PROBE, {}))["trouble"]
+        self._token_trouble = running.ask(PROBE, Probe())
 
     def _announce(self, running: _Running | None, trouble: str) -> None:
         with self._changed:
@@ -253,7 +256,7 @@ class _Running:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lines = ours.makefile("rb")
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, Future[Reply]] = {}
         self._lock = threading.Lock()
         self.pid = self._process.pid
         self._progress = Progress(PATIENCE_S)
@@ -275,41 +278,41 @@ class _Running:
         for work in (self._read, self._write):
             threading.Thread(target=work, name=f"keys-{work.__name__}", daemon=True).start()
 
-    def first_answer(self) -> dict[str, Any]:
-        """What it says of the token, once that was opened or is known to be away."""
-        future = self.send("probe", PROBE, {})
+    def first_answer(self) -> str:
+        """The trouble with the token, once that was opened or is known to be away."""
+        request = Probe()
+        future = self.send(PROBE, request)
         while True:
             try:
-                return _result(future.result(FIRST_ANSWER_S))
+                return answer_in(future.result(FIRST_ANSWER_S), request)
             except TimeoutError as error:
                 if not self._progress.made_by(self.pid):
                     raise self.kill(FIRST_ANSWER_S) from error
 
-    def ask(self, operation: str, call: Call, params: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, call: Call, request: Request[Answer]) -> Answer:
         """Send a request and wait for its answer; a process that doesn't answer is ended."""
-        future = self.send(operation, call, params)
+        future = self.send(call, request)
         try:
-            return future.result(CALL_TIMEOUT_S)
+            reply = future.result(CALL_TIMEOUT_S)
         except TimeoutError as error:
             raise self.kill(CALL_TIMEOUT_S) from error
+        return answer_in(reply, request)
 
     def kill(self, waited_s: float) -> KmsUnavailable:
         """End a process that gives no answer: it would hold up every later call too."""
         self._process.kill()
         return KmsUnavailable(reason=f"no answer within {waited_s:g} s")
 
-    def send(
-        self, operation: str, call: Call, params: dict[str, Any]
-    ) -> Future[dict[str, Any]]:  # fmt: skip
+    def send(self, call: Call, request: Request[Any]) -> Future[Reply]:
         """Send a request; the future fails with `KmsUnavailable` if the process dies first."""
-        future: Future[dict[str, Any]] = Future()
+        future: Future[Reply] = Future()
         future.set_running_or_notify_cancel()  # or a caller that hangs up could cancel it
         with self._lock:
             if self.ended.is_set():
                 raise KmsUnavailable(reason="evsd-keys has died")
             number = next(self._numbers)
             self._waiting[number] = future
-            self._outbox.put(spell(number, operation, call, params))
+            self._outbox.put(spell(number, call, request))
         return future
 
     def _write(self) -> None:
@@ -322,10 +325,10 @@ class _Running:
         # A process that is killed ends the stream with ECONNRESET, or in the middle of a line.
         with contextlib.suppress(OSError, ValueError):
             for line in self._lines:
-                answer = json.loads(line)
+                reply: Reply = json.loads(line)
                 with self._lock:
-                    future = self._waiting.pop(answer["id"])
-                future.set_result(answer)
+                    future = self._waiting.pop(reply["id"])
+                future.set_result(reply)
         with self._lock:
             self.ended.set()
             orphans, self._waiting = list(self._waiting.values()), {}
@@ -346,13 +349,6 @@ class _Running:
             self._output.wait(LAST_WORDS_TIMEOUT_S)
             self._socket.close()
             self.channel.close()
-
-
-def _result(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise from_wire(answer["error"])
-    result: dict[str, Any] = answer["result"]
-    return result
 
 
 def _command(paths: KeyProcessPaths, control_fd: int, loop_fd: int, log_fd: int) -> list[str]:

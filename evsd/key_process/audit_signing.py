@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evsd.audit.chain import signature
 from evsd.errors import KmsUnavailable
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
+from evsd.key_channel.shared import CheckAuditSignatures
 from evsd.key_process import crypto
 from evsd.key_process.token.token import Token
 
@@ -27,16 +28,16 @@ class AuditSigning:
                 return None
         return self._key
 
-    @operation
-    def check_audit_signatures(self, _call: Call, pairs: list[list[str]]) -> Result:
-        """Which of these (hash, signature) pairs are false, by index; None without the token."""
+    @CheckAuditSignatures.handler
+    def check_audit_signatures(
+        self, _call: Call, request: CheckAuditSignatures
+    ) -> list[int] | None:
+        """Which of the pairs are false; None without the token."""
         key = self.key()
         if key is None:
-            return {"false": None}
-        return {
-            "false": [
-                index
-                for index, (digest, signed) in enumerate(pairs)
-                if not crypto.same_secret(signature(key, digest), signed)
-            ]
-        }
+            return None
+        return [
+            index
+            for index, (digest, signed) in enumerate(request.pairs)
+            if not crypto.same_secret(signature(key, digest), signed)
+        ]

@@ -58,6 +58,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from nbd_plugin.release import RELEASE_INFO
+
 IV_LENGTH = 12  # of AES-GCM, where it is ours
 LONGEST_IV = 16
 TAG_LENGTH = 16
@@ -72,7 +74,6 @@ OAEP_HASHES: dict[str, hashes.HashAlgorithm] = {
 HEADER, TAIL, DIGEST, ADDED = 4, 40, 32, 48
 OVERHEAD = HEADER + ADDED + TAIL + DIGEST
 
-RELEASE_INFO = b"evsd key release v1:"
 ENCAPSULATED_LENGTH = 32
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
+from evsd.key_channel.consumer import Consumer
 from evsd.key_process.token.token import Token
 from evsd.key_process.usage import UsageLog
 from evsd.store.database import Database
@@ -13,7 +14,7 @@ from evsd.store.database import Database
 Round = Callable[[], AsyncIterator[None]]
 
 
-# Answers a server that asks for its key: a request line and its pid in, an answer line out.
+# Answers a process that asks for a key: a request line and its pid in, an answer line out.
 REQUEST_LIMIT = 64 * 1024
 Release = Callable[[bytes, int], bytes]
 
@@ -25,11 +26,12 @@ class Parts:
     database: Database
     token: Token
     usage: UsageLog
+    consumers: Mapping[str, Consumer]  # by the names of their services
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPart:
-    """One service's part: objects with operations, see `evsd.key_channel.call`."""
+    """One service's part: objects with handlers, see `evsd.key_channel.operation`."""
 
     operations: tuple[object, ...]
     maintenance: tuple[Round, ...] = ()

@@ -18,7 +18,9 @@ import structlog
 
 from evsd.audit.log import AuditLog, Batch
 from evsd.errors import Internal, KmsUnavailable, PublishedError
-from evsd.key_channel.call import UNKNOWN, Call, Operation
+from evsd.key_channel.call import UNKNOWN, Call
+from evsd.key_channel.operation import Operation
+from evsd.key_channel.shared import RecordRefusal
 from evsd.key_process.usage import OK, UsageLog
 
 LINE_LIMIT = 1024 * 1024
@@ -87,7 +89,7 @@ class Requests:
         call, before = Call(**request["call"]), self._audit.head
         error: PublishedError
         try:
-            result = self._operations[request["operation"]](call, **request["params"])
+            result = self._operations[request["operation"]](call, request["params"])
             return {"id": request["id"], "result": result}
         except PublishedError as refusal:
             error = refusal
@@ -106,10 +108,11 @@ class Requests:
     def _recorded(
         self, call: Call, request: dict[str, Any], error: PublishedError
     ) -> PublishedError:
-        action, params = request["operation"].replace("_", "-"), request["params"]
+        action, params = request["operation"], request["params"]
         named = {name: params[name] for name in NAMES & params.keys() if params[name]}
+        refusal = RecordRefusal(action, named.pop("key_id", ""), error.code, named)
         try:
-            self._usage.record_refusal(call, action, named.pop("key_id", ""), error.code, named)
+            self._usage.record_refusal(call, refusal)
         except KmsUnavailable as unavailable:
             return unavailable
         return error

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from evsd.audit.log import AuditLog
 from evsd.errors import PublishedError
-from evsd.key_channel.call import Call, Result, operation
-from evsd.services.kms.tables import Cmk
+from evsd.key_channel.call import Call
+from evsd.key_channel.shared import Context, RecordRefusal
 
 OK = "ok"
-Context = Mapping[str, str] | str
+
+
+class Key(Protocol):
+    """What a record says of a key."""
+
+    @property
+    def id(self) -> str:
+        """Which key."""
+
+    @property
+    def version(self) -> int:
+        """The one that is used now."""
+
+    @property
+    def domain_id(self) -> str:
+        """Whose it is."""
 
 
 @dataclass(slots=True)
@@ -25,9 +40,9 @@ class Use:
     context: Context
     key_domain_id: str = ""  # of the key's owner, who sees what others do with it
 
-    def of(self, cmk: Cmk) -> None:
+    def of(self, key: Key) -> None:
         """It is a use of this key, in its newest version."""
-        self.key_id, self.version, self.key_domain_id = cmk.id, cmk.version, cmk.domain_id
+        self.key_id, self.version, self.key_domain_id = key.id, key.version, key.domain_id
 
 
 class UsageLog:
@@ -70,13 +85,11 @@ class UsageLog:
         else:
             self._record(call, action, use, OK, durable=durable)
 
-    @operation
-    def record_refusal(
-        self, call: Call, action: str, key_id: str, code: str, context: Context = ""
-    ) -> Result:
+    @RecordRefusal.handler
+    def record_refusal(self, call: Call, request: RecordRefusal) -> None:
         """What was refused before its use began; it is on disk after `AuditLog.sync`."""
-        self._record(call, action, Use(key_id, None, context), code, durable=False)
-        return {}
+        use = Use(request.key_id, None, request.context)
+        self._record(call, request.action, use, request.code, durable=False)
 
     def _record(self, call: Call, action: str, use: Use, result: str, *, durable: bool) -> None:
         self._audit.append(durable=durable, **_fields(call, action, use, result))

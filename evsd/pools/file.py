@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import structlog
 
 from evsd.durable import sync
+from evsd.pools.pool import (
+    HeaderInvalid,
+    Pool,
+    PoolError,
+    PoolFull,
+    PoolReadOnly,
+    SizeDiffers,
+    Untouched,
+    VolumeBusy,
+    VolumeMissing,
+)
 from evsd.space import FULL_ERRORS, look
 from nbd_plugin import luks2
 
@@ -27,31 +40,53 @@ LEFT_OVER = (UNFINISHED, GIVEN_UP)
 log = structlog.get_logger()
 
 
-class SizeDiffers(luks2.HeaderError):
-    """A volume's file has another size than its record; `held` is what the file says it holds."""
-
-    def __init__(self, held: int, recorded: int) -> None:
-        super().__init__(
-            f"the file holds {held} bytes, its record says {recorded}: records and pool are of "
-            "different times"
-        )
-        self.held = held
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Untouched(Exception):
-    """An operation was refused before it changed anything; its cause says why."""
+def translated(error: OSError | luks2.HeaderError) -> PoolError:
+    """What the filesystem, or the header's reader, says, in the words of pools."""
+    if isinstance(error, luks2.HeaderError):
+        return HeaderInvalid(str(error))
+    said = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+        return VolumeMissing(said)
+    if isinstance(error, BlockingIOError):
+        return VolumeBusy(said)
+    if error.errno in FULL_ERRORS:
+        return PoolFull(said)
+    return PoolReadOnly(said) if error.errno == errno.EROFS else PoolError(said)
 
 
-class FilePool:
-    """Files on a filesystem. Raises OSError for what the filesystem refuses."""
+def raises_pool_errors(method: Callable[P, R]) -> Callable[P, R]:
+    """For methods that work on files: what these refuse leaves as a `PoolError`."""
+
+    @functools.wraps(method)
+    def work(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return method(*args, **named)
+        except (OSError, luks2.HeaderError) as error:
+            raise translated(error) from error
+
+    return work
+
+
+class FilePool(Pool):
+    """Files on a filesystem."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+
+    @property
+    def place(self) -> Path:
+        """The directory."""
+        return self.directory
 
     def path(self, volume_id: str) -> Path:
         """Where the volume's file is."""
         return self.directory / f"{volume_id}{WHOLE}"
 
+    @raises_pool_errors
     def create(self, header: luks2.Header) -> None:
         """Make a volume's file: there whole, on disk, or not at all.
 
@@ -68,6 +103,7 @@ class FilePool:
         unfinished.rename(self.path(header.uuid))
         sync(self.directory)
 
+    @raises_pool_errors
     def grow(self, volume_id: str, before: int, size: int, *, again: bool = False) -> int:
         """Begin to make a volume of `before` bytes one of `size`; `settle` or `shrink` ends it.
 
@@ -83,11 +119,11 @@ class FilePool:
                 header = luks2.read(fd)
                 if header.uuid != volume_id:
                     raise luks2.HeaderError(f"it is the file of volume {header.uuid}")
-                expected = before <= header.settled <= (size if again else before)
-                if not expected or header.size > size:
-                    raise SizeDiffers(header.settled, before)
             except (OSError, luks2.HeaderError) as error:
-                raise Untouched from error
+                raise Untouched(translated(error)) from error
+            expected = before <= header.settled <= (size if again else before)
+            if not expected or header.size > size:
+                raise Untouched(SizeDiffers(header.settled, before))
             if header.settled < size:
                 grown = header._replace(size=size, sequence=header.sequence + 1)
                 _lengthen(fd, grown)
@@ -95,6 +131,7 @@ class FilePool:
                 luks2.write(fd, grown)
             return header.settled
 
+    @raises_pool_errors
     def settle(self, volume_id: str) -> None:
         """Note that what `create` or `grow` added is whole, and on disk."""
         with self._writing(volume_id) as fd:
@@ -103,6 +140,7 @@ class FilePool:
                 whole = header._replace(settled=header.size, sequence=header.sequence + 1)
                 luks2.write(fd, whole)
 
+    @raises_pool_errors
     def shrink(self, volume_id: str) -> int:
         """Take back what `grow` added, or began to add, and is not settled; returns the size."""
         with self._writing(volume_id) as fd:
@@ -120,13 +158,13 @@ class FilePool:
         with _unserved(self.path(volume_id), os.O_RDWR) as fd:
             yield fd
 
+    @raises_pool_errors
     def delete(self, volume_id: str) -> None:
         """Remove the volume's file, and whatever an interrupted `create` or `delete` left of it.
 
         The wrapped key is overwritten first, and keyslots that an administrator added: blocks
         freed by a filesystem can be found again. And before that the file gets another name, so
-        that one is never taken for a volume which has lost its header. Raises `BlockingIOError`
-        while a server has the file.
+        that one is never taken for a volume which has lost its header.
         """
         self._unfinished(volume_id).unlink(missing_ok=True)
         path, given_up = self.path(volume_id), self._given_up(volume_id)
@@ -140,35 +178,43 @@ class FilePool:
             given_up.unlink()
         sync(self.directory)
 
+    @raises_pool_errors
     def names(self) -> set[str]:
         """The names of all files of volumes, whole or not."""
         return {
             path.name for path in self.directory.iterdir() if path.suffix in (WHOLE, *LEFT_OVER)
         }
 
+    def is_left_over(self, name: str) -> bool:
+        """Whether an interrupted operation has left a file of this name."""
+        return name.endswith(LEFT_OVER)
+
+    @raises_pool_errors
     def whole(self, volume_id: str) -> luks2.Header | None:
         """The header of a volume that was whole once: that there is nothing of another is certain.
 
-        Raises as `header` does, but None for a file that isn't there.
+        None for a file that isn't there.
         """
         try:
             header = self.header(volume_id)
-        except FileNotFoundError:
+        except VolumeMissing:
             return None
         return header if header.settled else None
 
+    @raises_pool_errors
     def header(self, volume_id: str) -> luks2.Header:
-        """What the volume's file says of itself; raises `HeaderError`, or OSError."""
+        """What the volume's file says of itself."""
         fd = os.open(self.path(volume_id), os.O_RDONLY | os.O_CLOEXEC)
         try:
             return luks2.read(fd)
         finally:
             os.close(fd)
 
+    @raises_pool_errors
     def header_area(self, volume_id: str) -> bytes:
         """All of a volume's file before its data: a header, and the keyslots that belong to it.
 
-        Read until it is twice the same, for cryptsetup may be writing to it. Raises as `header`.
+        Read until it is twice the same, for cryptsetup may be writing to it.
         """
         fd = os.open(self.path(volume_id), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -180,6 +226,7 @@ class FilePool:
             os.close(fd)
         return area
 
+    @raises_pool_errors
     def restore_header(self, header: luks2.Header, keyslots: bytes, size: int) -> None:
         """Write a header from a backup, and what belongs behind its two copies.
 
@@ -197,8 +244,9 @@ class FilePool:
             os.fsync(fd)
             luks2.write(fd, restored)
 
+    @raises_pool_errors
     def unused_header(self, volume_id: str) -> luks2.Header:
-        """What a whole file that no server has open says of itself; raises as `header` does.
+        """What a whole file that no server has open says of itself.
 
         Follows no link, and opens nothing but a regular file.
         """

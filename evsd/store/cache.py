@@ -1,4 +1,4 @@
-"""What was read is remembered until this process writes again.
+"""What was read is kept until this process writes again.
 
 Good for tables that one process alone writes (`tables` says which): another's writes would not be
 noticed. A request that needs one record it has seen before then costs no query (0.25 ms).
@@ -6,8 +6,8 @@ noticed. A request that needs one record it has seen before then costs no query 
 So there is one evsd, with one evsd-keys, to a database. Beside a second one a key that was
 disabled, an access key that was deleted, a user that was disabled or a role that was taken away
 there would go on working here, and what was made there would not be found: in evsd-keys until its
-upkeep writes, once a minute, in evsd until somebody changes something. docs/architecture.md says
-what would have to come first.
+maintenance writes, once a minute, in evsd until somebody changes something. docs/architecture.md
+says what would have to come first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIMIT = 20_000
 
 
 class Cache(Generic[K, V]):
-    """``remembered(key)`` is ``read(session, key)``, asked once between two transactions."""
+    """``cache(key)`` is ``read(session, key)``, asked once between two transactions."""
 
     def __init__(self, database: Database, read: Callable[[Session, K], V]) -> None:
         self._database, self._read = database, read

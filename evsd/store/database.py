@@ -61,7 +61,7 @@ class Database:
         self._noted = NotedChanges(self._file.with_suffix(".changes"))
         self._reserve: Reserve | None = None
         self._generations = itertools.count(1)
-        self.generation = 0  # grows with every transaction of this process, see `remembered`
+        self.generation = 0  # grows with every transaction of this process, see `cache`
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(
             self.engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False

@@ -1,6 +1,7 @@
-"""The tables. Which process writes what: evsd volumes, attachments and jobs, evsd-keys the rest.
+"""The tables. Which process writes what: evsd the records of what tenants have, evsd-keys the rest.
 
-What it writes has its record in the audit log; only it writes that.
+evsd's are volumes, attachments and jobs, and what it registers with the KMS for them (releases and
+dependents of keys). What evsd-keys writes has its record in the audit log; only it writes that.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from tests.support.daemon import Evsd
 UNKNOWN_KEY = "00000000-0000-4000-8000-000000000000"
 KMS = "/v1.0/{p}/kms"
 VOLUMES = "/v2.1/{p}/cloudvolumes"
+CHECK = "/v2/{p}/cloudvolumes/check"
 ATTACHMENTS = "/v3/{p}/attachments"
 
 
@@ -99,6 +100,30 @@ def test_a_duplicate_name_is_refused_and_the_first_volume_stays(client: Client) 
     assert (response.status_code, code(response)) == (400, "EVS.1003")
     assert "twin exists already" in response.text
     assert client.volume_names().count("twin") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"name": ""}, "EVS.1003"),
+        ({"name": UNKNOWN_KEY}, "EVS.1003"),
+        ({"name": "checked-twin"}, "EVS.1003"),
+        ({"size": 0}, "EVS.1010"),
+        ({"metadata": {"__system__cmkid": "not-a-key"}}, "EVS.2041"),
+    ],
+)
+def test_a_check_says_what_the_create_would_and_makes_nothing(
+    client: Client, fields: dict[str, Any], refused: str
+) -> None:
+    if "checked-twin" not in client.volume_names():
+        assert client.create(name="checked-twin").status_code == 200
+    wanted = {"volume": {"size": 1, "name": "checked", **fields}}
+    check, create = client.post(CHECK, wanted), client.post(VOLUMES, wanted)
+    assert (check.status_code, code(check)) == (400, refused)
+    assert check.json() == create.json()
+    good = client.post(CHECK, {"volume": {"size": 1, "name": "checked"}})
+    assert (good.status_code, good.content) == (204, b"")
+    assert "checked" not in client.volume_names()
 
 
 @pytest.mark.parametrize(

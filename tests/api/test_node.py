@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evsd.services.iam import signature
+from evsd import signature
 from tests.support.daemon import Evsd
 from tests.support.node import Node
 

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from evsd.services.iam import signature
+from evsd import signature
 from tests.support.daemon import Evsd
 
 OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"

@@ -13,7 +13,7 @@ from huaweicloudsdkcore.auth.credentials import GlobalCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 from huaweicloudsdkiam.v3 import IamClient
 
-from evsd.services.iam import signature
+from evsd import signature
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd
 

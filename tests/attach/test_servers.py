@@ -28,7 +28,7 @@ from tests.support.volume import create, new_header
 # evsd, but it starts its servers by way of a script in its state directory.
 BY_SCRIPT = """
 import runpy, sys
-from evsd.attach import server
+from evsd.serving import server
 sys.argv = sys.argv[1:]
 script, command = f"{sys.argv[2]}/nbdkit", server._command
 server._command = lambda *given: [script, *command(*given)[1:]]
@@ -38,7 +38,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 # evsd, but it is soon tired of waiting for what hangs.
 IMPATIENT = """
 import runpy, sys
-from evsd.attach import server
+from evsd.serving import server
 from evsd.connector import writing
 server.STOP_TIMEOUT_S = 0.1
 writing.REPLY_TIMEOUT_S = 3
@@ -48,6 +48,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 WITHOUT_MIGRATIONS_AFTER_0008 = (
+    "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
+    "UPDATE attachments SET ticket_sha256 = (SELECT ticket_sha256 FROM key_releases)",
+    "DROP TABLE key_releases",
+    "DROP TABLE key_dependents",
     "ALTER TABLE volumes DROP COLUMN user_id",
     "ALTER TABLE key_versions DROP COLUMN profile",
     "DROP TABLE quotas",

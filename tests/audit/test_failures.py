@@ -19,6 +19,7 @@ import pytest
 from evsd.audit.chain import newest_first
 from evsd.daemon import key_process as program
 from evsd.errors import KmsUnavailable, NotSigned
+from evsd.key_channel.shared import Probe, RecordRefusal
 from evsd.key_client.process import CALL_TIMEOUT_S, PROBE, KeyProcess, KeyProcessPaths
 from evsd.services.iam.failures import (
     MOST_SOURCES,
@@ -160,7 +161,8 @@ def keys(tmp_path: Path) -> Iterator[KeyProcess]:
 
 def answers(keys: KeyProcess) -> bool:
     with suppress(KmsUnavailable):
-        return bool(keys.call("probe", PROBE))
+        keys.call(PROBE, Probe())
+        return True
     return False
 
 
@@ -175,7 +177,7 @@ def test_each_period_with_failures_ends_with_their_count(keys: KeyProcess) -> No
             await failed.note(FAILURE)
         await clock.passes(PERIOD_S)
         # Records come to the disk, and their answers back, in the order of the requests.
-        await keys.ask("record_refusal", PROBE, action="other", key_id="", code="")
+        await keys.ask(PROBE, RecordRefusal(action="other", key_id="", code=""))
         assert len(failures(log)) == 2
         await clock.passes(PERIOD_S)  # in which there was none
         await failed.note(FAILURE)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from evsd.errors import KmsUnavailable
+from evsd.key_channel.shared import Probe
 from evsd.key_client.loop_channel import LoopChannel
 from evsd.key_client.process import PROBE
 from tests.support.daemon import Evsd, until
@@ -77,4 +78,4 @@ def test_who_asks_first_once_it_has_ended_is_told_so() -> None:
     channel = LoopChannel(ours)
     channel.close()
     with pytest.raises(KmsUnavailable):
-        asyncio.run(channel.ask("probe", PROBE, {}))
+        asyncio.run(channel.ask(PROBE, Probe()))

@@ -26,6 +26,12 @@ from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
 
 VENV_BIN = Path(sys.executable).parent
+_PATHS = [str(Path(__file__).with_name("as_installed")), os.environ.get("PYTHONPATH", "")]
+AS_INSTALLED = {"PYTHONPATH": os.pathsep.join(filter(None, _PATHS))}
+"""Environment of evsd and evsctl: they don't load what is there for tests alone.
+
+What the tests themselves have in it, if anything, is what measures evsd (tests/measured).
+"""
 # Long: a machine that is busy with other things fails no test. What comes in time costs nothing.
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 90
@@ -64,7 +70,7 @@ class Evsd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()},
+                env={**os.environ, **AS_INSTALLED, "NOTIFY_SOCKET": ready.getsockname()},
             )
             self.told = []
             self._await(lambda: self._hears(ready) == "READY=1")
@@ -113,7 +119,7 @@ class Evsd:
         """Run evsctl."""
         done = subprocess.run(
             [self.evsctl, *words],
-            env={**self._evsctls(self.socket), **(environment or {})},
+            env={**self._ctl_environment(self.socket), **(environment or {})},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -122,23 +128,21 @@ class Evsd:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    @staticmethod
+    def _ctl_environment(socket: Path) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "EVSD_ENDPOINT": f"unix://{socket}", **AS_INSTALLED}
+
     def spawn_ctl(self, *words: str, socket: Path | None = None) -> subprocess.Popen[str]:
         """Start evsctl and don't wait for it; it may reach evsd by way of another socket."""
         return subprocess.Popen(
             [self.evsctl, *words],
-            env=self._evsctls(socket or self.socket),
+            env=self._ctl_environment(socket or self.socket),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=hear_interrupts,
             process_group=0,  # a test may send a signal to all of it
         )
-
-    @staticmethod
-    def _evsctls(socket: Path) -> dict[str, str]:
-        """Its environment: nothing of the tests' own, but what measures it."""
-        passed = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-        return {**passed, "EVSD_ENDPOINT": f"unix://{socket}"}
 
     def ok(self, *words: str) -> str:
         """Run evsctl, which must succeed; returns what it printed."""

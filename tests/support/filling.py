@@ -15,7 +15,7 @@ THICK = {"evsd:provisioning": "thick"}
 # seconds, where a fast server would have done it before a busy machine's test looked.
 _SLOWLY = """
 import runpy, sys
-from evsd.attach import server
+from evsd.serving import server
 command = server._command
 def slowed(*given):
     nbdkit, *arguments = command(*given)

@@ -15,7 +15,8 @@ and its .venv are there at the same paths, and nothing the guest writes outside 
         assert result.status == 0, result.output
 
 The script is bash, run by PID 1's child as root in the checkout. It finds:
-- PATH with .venv/bin first, PYTHONPATH the checkout, HOME=/root (writable);
+- PATH with .venv/bin first, PYTHONPATH the checkout and tests/support/as_installed, which hides
+  what is slow to load and there for tests alone, HOME=/root (writable);
 - /proc /sys /dev (devtmpfs) /dev/pts /dev/shm /dev/fuse, the loop module, cgroup2;
 - /tmp and /run as empty tmpfs (each may take half of the memory);
 - `lo` up, no other network; the clock and the random pool of a normal boot;
@@ -47,6 +48,7 @@ from pathlib import Path
 from tests.support import initramfs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+AS_INSTALLED = Path(__file__).with_name("as_installed")
 KERNEL = CHECKOUT / ".cache" / "guest" / "vmlinux"
 TIMEOUT_S = 1800
 """For whatever hangs: the longest script takes two minutes, and fifteen on a slow, busy machine."""
@@ -232,7 +234,7 @@ exec switch_root /new /bin/sh /run/control/init
 
 _INIT = f"""
 export PATH={CHECKOUT}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PYTHONPATH={CHECKOUT} HOME=/root USER=root LANG=C.UTF-8 SHARE=/run/share
+export PYTHONPATH={CHECKOUT}:{AS_INSTALLED} HOME=/root USER=root LANG=C.UTF-8 SHARE=/run/share
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup

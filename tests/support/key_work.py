@@ -21,8 +21,10 @@ from sqlalchemy import Engine, event
 
 from evsd.daemon.key_process import main as process
 from evsd.daemon.settings import StateDirectory
-from evsd.key_channel.call import Call, Operation
+from evsd.key_channel.call import Call
+from evsd.key_channel.operation import Operation
 from evsd.key_process.token import softhsm
+from evsd.services.kms.operations import CreateDatakey, DescribeKey, ListKeys
 from evsd.store.database import Database
 from tests.support.daemon import Evsd
 
@@ -133,10 +135,10 @@ def _runs(
     operations: dict[str, Operation], call: Call
 ) -> dict[str, Callable[[str], Callable[[], object]]]:
     return {
-        "list": lambda _: lambda: operations["list_keys"](call, None, 10, 0),
-        "describe": lambda key: lambda: operations["describe_key"](call, key),
+        "list": lambda _: lambda: operations["list-keys"].handler(call, ListKeys(None, 10, 0)),
+        "describe": lambda key: lambda: operations["describe-key"].handler(call, DescribeKey(key)),
         "create data key": lambda key: (
-            lambda: operations["create_datakey"](call, key, 512, "", True)
+            lambda: operations["create-datakey"].handler(call, CreateDatakey(key, 512, "", True))
         ),
     }
 

@@ -19,7 +19,7 @@ GENERATE = """
 import json, sys
 from pathlib import Path
 from pkcs11 import Attribute, KeyType, MechanismFlag
-from evsd.kms import softhsm
+from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import Token
 
 token = Token(softhsm.prepare(Path(sys.argv[1]), may_initialise=False))

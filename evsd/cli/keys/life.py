@@ -183,14 +183,15 @@ def new_alias(alias: str) -> str:
 
 
 def _tell_affected(session: Session, reference: str, key_id: str) -> bool:
-    """List, on standard error, the volumes that hang on the key; returns whether there are any."""
-    affected = [
-        f"{volume['name']} ({volume['status']})"
-        for volume in session.api.volumes()["volumes"]
-        if volume["metadata"]["__system__cmkid"] == key_id
-    ]
-    if affected:
-        warn(f"volumes under key {reference}: {', '.join(affected)}")
+    """List, on standard error, what hangs on the key; returns whether there is anything."""
+    affected = session.api.kms("list-key-dependents", key_id=key_id)["dependents"]
+    kinds = dict.fromkeys(thing["kind"] for thing in affected)
+    volumes = session.api.volumes()["volumes"] if "volume" in kinds else []
+    status = {volume["id"]: f" ({volume['status']})" for volume in volumes}
+    for kind in kinds:
+        things = [thing for thing in affected if thing["kind"] == kind]
+        names = ", ".join(thing["name"] + status.get(thing["id"], "") for thing in things)
+        warn(f"{kind}s under key {reference}: {names}")
     return bool(affected)
 
 

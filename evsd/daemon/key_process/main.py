@@ -33,7 +33,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from evsd.audit.log import AuditLog
 from evsd.audit.mark import keep_mark, read_mark
 from evsd.errors import KmsUnavailable
-from evsd.key_channel.call import Call, Result, operation, operations_of
+from evsd.key_channel.call import Call
+from evsd.key_channel.operation import operations_of
+from evsd.key_channel.shared import Probe
 from evsd.key_process.audit_signing import AuditSigning
 from evsd.key_process.part import REQUEST_LIMIT, KeyPart, Parts, Release, Round
 from evsd.key_process.requests import Operations, Requests
@@ -99,12 +101,15 @@ def _build(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Work:
     if database.restored:
         with usage.used(Call("service:kms", "", "", "evsd-keys", ""), "start-on-restored-database"):
             pass
-    shared = Parts(database, token, usage)
+    consumers = {module.CONSUMER.service: module.CONSUMER for module in modules("consumer")}
+    shared = Parts(database, token, usage, consumers)
     parts: list[KeyPart] = [module.build(shared) for module in modules("key_process")]
-    operations = operations_of(
-        *(each for part in parts for each in part.operations), signing, TokenWatch(token), usage
-    )
-    return _Work(operations, parts, audit, usage)
+    return _Work(_operations(shared, signing, parts), parts, audit, usage)
+
+
+def _operations(shared: Parts, signing: AuditSigning, parts: list[KeyPart]) -> Operations:
+    of_services = (each for part in parts for each in part.operations)
+    return operations_of(*of_services, signing, TokenWatch(shared.token), shared.usage)
 
 
 def _write_mark(database: Database) -> None:
@@ -129,8 +134,8 @@ class TokenWatch:
         self._trouble = ""
         self._profile = ""
 
-    @operation
-    def probe(self, _call: Call) -> Result:
+    @Probe.handler
+    def probe(self, _call: Call, _request: Probe) -> str:
         """Open the token if it isn't; that it is away is no error here."""
         try:
             self._token.probe()
@@ -146,7 +151,7 @@ class TokenWatch:
         if not trouble and self._profile != self._token.ability.profile:
             self._profile = self._token.ability.profile
             log.info("new keys get the token's best profile", profile=self._profile)
-        return {"trouble": trouble}
+        return trouble
 
 
 def _options() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from evsd.audit.mark import read_mark
 from evsd.audit.reader import Filter, select
 from evsd.audit.verification import Position, verify
 from evsd.key_channel.call import Call
+from evsd.key_channel.shared import CheckAuditSignatures
 from evsd.key_client.process import KeyProcess
 from evsd.policy import OPERATOR
 from evsd.services.audit.permissions import AuditPermission
@@ -163,7 +164,7 @@ def _false_signatures(
     found: set[int] = set()
     for start in range(0, len(pairs), PORTION):
         portion = pairs[start : start + PORTION]
-        false = keys.call("check_audit_signatures", call, pairs=portion)["false"]
+        false = keys.call(call, CheckAuditSignatures(portion))
         if false is None:
             return None
         found |= {start + index for index in false}

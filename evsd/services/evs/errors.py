@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evsd.errors import PublishedError
+from evsd.services.evs.limits import MAX_SIZE_GIB
 
 
 class EvsError(PublishedError):
@@ -49,7 +50,7 @@ class EvsMalformed(EvsError):
 
 class VolumeSizeBad(EvsError):
     code, status = "EVS.1010", 400
-    template = "bad volume size {value!r}: whole GiB from 1 to 32768"
+    template = f"bad volume size {{value!r}}: whole GiB from 1 to {MAX_SIZE_GIB}"
 
 
 class VolumeTypeUnknown(EvsError):

@@ -15,6 +15,8 @@ from evsd.policy import (
 )
 
 EVS_ADMINISTRATOR = Role("EVS Administrator", "evs_adm")
+# The domain that a tenant trusts when it lets the volume service use its keys.
+VOLUME_SERVICE = "op_svc_evs"
 VOLUME_USERS = frozenset({EVS_ADMINISTRATOR, TENANT_ADMINISTRATOR, USER})
 
 
@@ -62,4 +64,4 @@ POLICY: dict[Permission, Roles] = {
     EvsPermission.STATUS_SHOW: EVERY_CALLER,
 }
 
-declare(POLICY, roles=[EVS_ADMINISTRATOR])
+declare(POLICY, roles=[EVS_ADMINISTRATOR], domain=VOLUME_SERVICE)

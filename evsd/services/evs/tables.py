@@ -50,8 +50,9 @@ class Quota(Base):
 class Attachment(Stateful):
     """One use of a volume: reserved for a host, or served by one nbdkit process.
 
-    `server` is that process, kept in three columns; `ticket_sha256` is what its key request must
-    match. Its socket is for the Unix user `owner_uid`, where whoever attached it is one.
+    `server` is that process, kept in three columns: whom evsd watches, and has to end. Whether it
+    may have the key too, its `KeyRelease` says, which goes first. Its socket is for the Unix user
+    `owner_uid`, where whoever attached it is one.
     """
 
     __tablename__ = "attachments"
@@ -65,7 +66,6 @@ class Attachment(Stateful):
     server_pid: Mapped[int | None]
     server_start: Mapped[int | None]
     server_boot: Mapped[str | None] = mapped_column(String(36))
-    ticket_sha256: Mapped[str | None] = mapped_column(String(64))
     attached_by: Mapped[str | None] = mapped_column(String(255))
     owner_uid: Mapped[int | None]
     attached_at: Mapped[datetime | None]

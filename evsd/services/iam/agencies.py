@@ -1,4 +1,4 @@
-"""Agencies: a tenant trusts another domain, or the volume service, with roles in its projects."""
+"""Agencies: a tenant trusts another domain, or a service, with roles in its projects."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from evsd.policy import given_roles
+from evsd.policy import given_roles, service_domains
 from evsd.principal import Principal
 from evsd.services.iam.changes import Facts, change
 from evsd.services.iam.errors import IamConflict, IamNotFound
-from evsd.services.iam.permissions import KMS_ADMINISTRATOR, VOLUME_SERVICE
 from evsd.services.iam.records import find, flush
 from evsd.services.iam.tables import Agency, AgencyRole, Domain
 from evsd.store.database import Database, utcnow
 
 
-def delegated(session: Session, project_id: str) -> bool:
-    """Whether the volume service may use keys in this project now."""
+def delegated(session: Session, project_id: str, domain_name: str, role_id: str) -> bool:
+    """Whether the domain of this name is trusted with a role in this project now."""
     query = (
         select(AgencyRole.agency_id)
         .join(Agency)
         .where(
             AgencyRole.project_id == project_id,
-            AgencyRole.role_id == KMS_ADMINISTRATOR,
-            Agency.trust_domain_name == VOLUME_SERVICE,
+            AgencyRole.role_id == role_id,
+            Agency.trust_domain_name == domain_name,
             _in_force(),
         )
     )
@@ -71,7 +70,7 @@ class AgencyService:
             return find(session, Agency, agency_id, principal.domain_id)
 
     def trusted_domain_id(self, agency: Agency) -> str:
-        """The id of the domain an agency trusts; the volume service's is its name."""
+        """The id of the domain an agency trusts; a service's is its name."""
         with self._database.reading() as session:
             query = select(Domain.id).where(Domain.name == agency.trust_domain_name)
             return session.scalars(query).first() or agency.trust_domain_name
@@ -185,7 +184,7 @@ def delete_agency(session: Session, domain_id: str, *, agency_id: str) -> Facts:
 def grant_agency_role(
     session: Session, domain_id: str, *, agency_id: str, project_id: str, role_id: str
 ) -> Facts:
-    """Give an agency a role in a project; the volume service has one agency there at most."""
+    """Give an agency a role in a project; a service has one agency there at most."""
     if role_id not in given_roles():
         raise IamNotFound(what="role", name=role_id)
     agency = find(session, Agency, agency_id, domain_id)
@@ -218,8 +217,9 @@ def _in_force() -> ColumnElement[bool]:
 
 def _trusted(session: Session, trust: Trust) -> str:
     """The name of the trusted domain; raises `IamNotFound`."""
-    if VOLUME_SERVICE in (trust.domain_name, trust.domain_id):
-        return VOLUME_SERVICE
+    for service in service_domains():
+        if service in (trust.domain_name, trust.domain_id):
+            return service
     query = select(Domain.name)
     if trust.domain_name is not None:
         query = query.where(Domain.name == trust.domain_name)
@@ -232,15 +232,15 @@ def _trusted(session: Session, trust: Trust) -> str:
 
 
 def _only_delegate(session: Session, agency: Agency, project_id: str) -> None:
-    """Two agencies for the volume service in one project: revoking one would revoke nothing."""
-    if agency.trust_domain_name != VOLUME_SERVICE:
+    """Two agencies for one service in one project: revoking one would revoke nothing."""
+    if agency.trust_domain_name not in service_domains():
         return
     query = (
         select(Agency.name)
         .join(AgencyRole)
         .where(
             AgencyRole.project_id == project_id,
-            Agency.trust_domain_name == VOLUME_SERVICE,
+            Agency.trust_domain_name == agency.trust_domain_name,
             Agency.id != agency.id,
         )
     )

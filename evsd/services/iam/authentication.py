@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evsd import signature
 from evsd.api.gateway import Gatekeeper, SignedRequest
 from evsd.errors import NotSigned, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_client.process import KeyProcess
 from evsd.principal import Principal
-from evsd.services.iam import signature
 from evsd.services.iam.failures import FailedAuthentications, Failure
+from evsd.services.iam.operations import CheckSignature
 from evsd.services.iam.principals import Directory
 
 
@@ -57,19 +58,17 @@ class Authenticator(Gatekeeper):
         )
         # The comparison is made where the secret is.
         anybody = Call(UNKNOWN, "", "", request.peer_address, request.request_id)
-        signer = await self._keys.ask(
-            "check_signature",
-            anybody,
+        claim = CheckSignature(
             access=signed.access,
             texts=signed.strings_to_sign,
             signature=signed.value,
             token=signed.security_token,
         )
-        user_id, agency_id, source = signer["user_id"], signer["agency_id"], request.peer_address
+        signer, source = await self._keys.ask(anybody, claim), request.peer_address
         principal = (
-            self._directory.agent(user_id, agency_id, source)
-            if agency_id
-            else self._directory.signer(user_id, source, temporary=signer["temporary"])
+            self._directory.agent(signer.user_id, signer.agency_id, source)
+            if signer.agency_id
+            else self._directory.signer(signer.user_id, source, temporary=signer.temporary)
         )
         if principal is None:
             raise NotSigned(reason=f"the user of access key {signed.access} may not act any more")

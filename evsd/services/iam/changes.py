@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TypeVar
 
 Facts = dict[str, str]
+Named = str | int | bool | list[str] | None  # an argument's value, as it goes to evsd-keys
 Change = Callable[..., Facts]
 F = TypeVar("F", bound=Change)
 

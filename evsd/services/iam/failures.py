@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
 from evsd.api.sources import network
 from evsd.errors import PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
+from evsd.key_channel.shared import RecordRefusal
 from evsd.key_client.process import KeyProcess
 from evsd.resource import Resource
 
@@ -91,7 +91,7 @@ class FailedAuthentications(Resource):
         since, unrecorded.since = unrecorded.since, ""
         unrecorded.asking += 1
         try:
-            await self._keys.ask("record_refusal", **request)
+            await self._keys.ask(*request)
         except PublishedError as error:  # it refused nobody a key: the caller gets its 401
             log.error("failed authentications not recorded yet", reason=error.message)
             unrecorded.count += counted
@@ -104,12 +104,12 @@ class FailedAuthentications(Resource):
         for source, unrecorded in self._sources.items():
             if unrecorded.count:
                 try:
-                    self._keys.call("record_refusal", **_request(source, unrecorded))
+                    self._keys.call(*_request(source, unrecorded))
                 except PublishedError as error:
                     log.error("failed authentications not recorded", reason=error.message)
 
 
-def _request(source: str, unrecorded: _Unrecorded) -> dict[str, Any]:
+def _request(source: str, unrecorded: _Unrecorded) -> tuple[Call, RecordRefusal]:
     """What evsd-keys is asked to record."""
     last = unrecorded.last
     assert last is not None  # noqa: S101 - there is one with the first that is counted
@@ -120,10 +120,5 @@ def _request(source: str, unrecorded: _Unrecorded) -> dict[str, Any]:
         "failures": str(unrecorded.count),
         "since": unrecorded.since,
     }
-    return {
-        "call": Call(UNKNOWN, "", "", source, last.request_id),
-        "action": "authenticate",
-        "key_id": "",
-        "code": last.error.code,
-        "context": context,
-    }
+    call = Call(UNKNOWN, "", "", source, last.request_id)
+    return call, RecordRefusal("authenticate", "", last.error.code, context)

@@ -18,9 +18,6 @@ from evsd.policy import (
 IDENTITY_READERS = SECURITY | {READ_ONLY}
 ASSUMERS = frozenset({SECURITY_ADMINISTRATOR, TENANT_ADMINISTRATOR})
 READING = ("list", "get")
-# What a tenant delegates: this role, to the domain of the volume service.
-KMS_ADMINISTRATOR = "kms_adm"
-VOLUME_SERVICE = "op_svc_evs"
 
 
 class IamPermission(Permission):

@@ -7,10 +7,10 @@ import uuid
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from evsd.policy import service_domains
 from evsd.principal import DEFAULT, Principal
 from evsd.services.iam.changes import Facts, change
 from evsd.services.iam.errors import IamBadRequest, IamConflict
-from evsd.services.iam.permissions import VOLUME_SERVICE
 from evsd.services.iam.records import find, flush
 from evsd.services.iam.tables import Domain, Group, GroupMember, GroupRole, Project, User
 from evsd.store.database import Database, utcnow
@@ -77,6 +77,12 @@ def ensure_default_domain(session: Session, region: str) -> str:
     return (domain or _new_domain(session, DEFAULT, region)).id
 
 
+def names_of(session: Session, project_id: str) -> tuple[str, str]:
+    """The names of a project and of its domain, for messages."""
+    project = session.get_one(Project, project_id)
+    return project.name, session.get_one(Domain, project.domain_id).name
+
+
 def follow_region(session: Session, region: str) -> None:
     """Give all projects the name that the region, the only one, has now."""
     session.execute(update(Project).where(Project.region != region).values(region=region))
@@ -87,7 +93,7 @@ def create_domain(
     session: Session, _domain_id: str, *, name: str, administrator: str, region: str
 ) -> Facts:
     """A tenant with a project `default` and a user who administers it; raises `IamConflict`."""
-    if name == VOLUME_SERVICE:
+    if name in service_domains():
         raise IamConflict(what="domain", name=name)
     now = utcnow()
     domain = _new_domain(session, name, region)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import structlog
 from sqlalchemy import select
 
-from evsd.key_channel.call import Ask, Call
+from evsd.key_channel.call import Call
+from evsd.key_channel.operation import Ask
 from evsd.service import Host, Service
 from evsd.services.iam.agencies import AgencyService
 from evsd.services.iam.authentication import Authenticator
 from evsd.services.iam.failures import FailedAuthentications
 from evsd.services.iam.groups import GroupService
+from evsd.services.iam.operations import ChangeIdentity
 from evsd.services.iam.principals import Directory
 from evsd.services.iam.projects import ProjectService, ensure_default_domain, follow_region
 from evsd.services.iam.tables import Domain, Project
@@ -60,8 +62,7 @@ class IamService(Service):
         """Have the Unix users that the settings have gained or lost made or disabled, on record."""
         if not self.users.follows_settings(self._default_domain_id, self.unix_users):
             call = Call("evsd", self._default_domain_id, "", "settings", "start")
-            change = {"change": follow_settings.__name__, "named": {"users": self.unix_users}}
-            ask("change_identity", call, change)
+            ask(call, ChangeIdentity(follow_settings.__name__, {"users": self.unix_users}))
         self.directory.forget()  # the process before may have died between a change and its answer
 
     def warn(self) -> None:

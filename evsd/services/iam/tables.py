@@ -84,7 +84,7 @@ class GroupRole(Base):
 class Agency(Base):
     """A tenant's trust in another domain, for some time or for ever (`expires_at` is None).
 
-    An agency that trusts `op_svc_evs` delegates to the volume service.
+    One that trusts the domain of a service delegates to it, see `evsd.policy.service_domains`.
     """
 
     __tablename__ = "agencies"

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from evsd.processes import Process
 from evsd.store.tables import Base, Id, Stateful
 
 
@@ -88,3 +89,43 @@ class TokenRecord(Base):
     __tablename__ = "tokens"
     id: Mapped[int] = mapped_column(primary_key=True)
     check_value: Mapped[str] = mapped_column(String(16))
+
+
+class KeyRelease(Base):
+    """Which process may have a data key, on which ticket, in whose name; see `consumers`.
+
+    Of the `service` it is the record of one use of one thing, of the same `id`, and ends with it.
+    """
+
+    __tablename__ = "key_releases"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    service: Mapped[str] = mapped_column(String(16))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    principal: Mapped[str] = mapped_column(String(255))
+    key_id: Mapped[str] = mapped_column(ForeignKey("keys.id"))
+    context: Mapped[dict[str, str]]
+    ticket_sha256: Mapped[str] = mapped_column(String(64))
+    pid: Mapped[int]
+    start: Mapped[int]
+    boot: Mapped[str] = mapped_column(String(36))
+
+    @property
+    def process(self) -> Process:
+        """The one that may have it; it may have ended."""
+        return Process(self.pid, self.start, self.boot)
+
+
+class KeyDependent(Base):
+    """A thing that can't be read any more once its CMK is destroyed; see `consumers`.
+
+    The services that have such things write it, each with its own record.
+    """
+
+    __tablename__ = "key_dependents"
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # "volume"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    key_id: Mapped[str] = mapped_column(ForeignKey("keys.id"), index=True)
+    since: Mapped[datetime]

@@ -22,9 +22,8 @@ from sqlalchemy.orm import Session
 from evsd import connector as host
 from evsd.errors import storage_error
 from evsd.key_channel.call import Call
-from evsd.key_channel.tickets import ticket_digest
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import HeaderInvalid, Pool, PoolError
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.services.evs.attachments.states import (
@@ -33,6 +32,7 @@ from evsd.services.evs.attachments.states import (
     AttachmentEvent,
     AttachmentStatus,
 )
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     AttachFailed,
     AttachmentNotFound,
@@ -48,7 +48,9 @@ from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.service import find as find_volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.iam.tables import Project
+from evsd.services.kms.consumers import register_release, withdraw_release
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CheckServiceKey
 from evsd.serving import clients
 from evsd.serving.access import Access, make_directory, require_acls
 from evsd.serving.clients import Client
@@ -104,7 +106,7 @@ class AttachmentService(Resource):
         self,
         database: Database,
         keys: KeyProcess,
-        pool: FilePool,
+        pool: Pool,
         directory: Path,
         group: int | None = None,
     ) -> None:
@@ -360,14 +362,14 @@ class AttachmentService(Resource):
         """What the volume's file holds; refuses one that is gone, broken or another volume's."""
         try:
             header = self._pool.header(volume.id)
-        except OSError as error:
-            raise AttachFailed(name=volume.name, reason=f"its file: {error.strerror}") from error
-        except luks2.HeaderError as error:
+        except HeaderInvalid as error:
             raise AttachFailed(
                 name=volume.name,
                 reason=f"its file: {error}; evsctl header restore {volume.name} FILE puts a backup "
                 "of its header back",
             ) from error
+        except PoolError as error:
+            raise AttachFailed(name=volume.name, reason=f"its file: {error}") from error
         if header.uuid != volume.id:
             raise AttachFailed(name=volume.name, reason=f"its file is that of volume {header.uuid}")
         if header.size < volume.size_gib * GIB:  # what is behind would be cut off for its clients
@@ -381,12 +383,10 @@ class AttachmentService(Resource):
     def _check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         """Refuse now what the server would be refused when its first client comes."""
         try:
+            context = encryption_context(volume.project_id, volume.id)
             self._keys.call(
-                "check_volume_key",
                 call,
-                key_id=volume.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=encryption_context(volume.project_id, volume.id),
+                CheckServiceKey(CONSUMER.service, volume.cmk_id, header.wrapped_dek, context),
             )
         except (KeyUnusable, KeyNotFound) as error:
             raise VolumeKeyNotEnabled(
@@ -445,7 +445,9 @@ class AttachmentService(Resource):
         process: Process,
         ticket: str,
     ) -> None:
-        """Note the process, unless the attachment was ended or got another server meanwhile.
+        """Note the process, and that it may have the key.
+
+        Not where the attachment was ended or got another server meanwhile.
 
         The socket belongs to whoever is on record.
         """
@@ -454,7 +456,7 @@ class AttachmentService(Resource):
             if record is None or record.status not in STARTABLE or record.server != before:
                 raise ServerFailed("it was detached meanwhile, or has another server")
             record.server = process
-            record.ticket_sha256 = ticket_digest(ticket)
+            _release_key(session, record, process, ticket)
 
     def _lacks_server(self, attachment_id: str) -> bool:
         """Whether the attachment is to be served and its last process has ended."""
@@ -504,8 +506,8 @@ class AttachmentService(Resource):
             if attachment is None:
                 return
             volume = session.get_one(Volume, attachment.volume_id)
-            event = AttachmentEvent.DETACH
-            advance(session, attachment, ATTACHMENT_STATES, event, ticket_sha256=None)
+            advance(session, attachment, ATTACHMENT_STATES, AttachmentEvent.DETACH)
+            withdraw_release(session, attachment_id)
             advance(session, volume, VOLUME_STATES, VolumeEvent.DETACH)
             server = attachment.server
         if server is not None:
@@ -561,6 +563,21 @@ def find(session: Session, project_id: str, attachment_id: str) -> Attachment:
     ):
         raise AttachmentNotFound(name=attachment_id)
     return attachment
+
+
+def _release_key(session: Session, record: Attachment, process: Process, ticket: str) -> None:
+    volume = session.get_one(Volume, record.volume_id)
+    project = session.get_one(Project, volume.project_id)
+    register_release(
+        session,
+        record.id,
+        CONSUMER.service,
+        service_call(volume, project, "evsd", record.id),
+        volume.cmk_id,
+        encryption_context(project.id, volume.id),
+        process,
+        ticket,
+    )
 
 
 def _stays(attachment: Attachment, client: Client) -> bool:

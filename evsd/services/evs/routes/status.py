@@ -7,6 +7,7 @@ from fastapi.routing import APIRouter
 import evsd
 from evsd.api.routes import CallingPrincipal, Model, UsesHost, needs, router
 from evsd.errors import KmsUnavailable
+from evsd.key_channel.shared import Probe
 from evsd.key_client.process import PROBE
 from evsd.policy import allowed
 from evsd.services.evs.permissions import EvsPermission
@@ -40,7 +41,7 @@ routes: APIRouter = router(EVS, "status")
 async def show_status(principal: CallingPrincipal, host: UsesHost) -> StatusResponse:
     """Whether keys can be used, the records are up to date, and there is space."""
     try:
-        trouble = (await host.keys.ask("probe", PROBE))["trouble"]
+        trouble = await host.keys.ask(PROBE, Probe())
     except KmsUnavailable as error:
         trouble = error.message
     operator = allowed(EvsPermission.POOL_SHOW, principal.roles)

@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Response
 from fastapi.routing import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -207,6 +208,18 @@ def create_volume(body: CreateVolumeBody, call: Caller, evs: UsesEvs) -> JobAnsw
     warning = None if wanted.thick else _overcommitted(evs, wanted.name, wanted.size_gib)
     job = evs.volumes.create(call, wanted)
     return JobAnswer(job_id=job.id, warning=warning)
+
+
+@routes.post(
+    "/v2/{project_id}/cloudvolumes/check", status_code=204, **needs(EvsPermission.VOLUME_CREATE)
+)
+def check_volume(body: CreateVolumeBody, call: Caller, evs: UsesEvs) -> Response:
+    """What create would refuse, in a dry run: bad fields, a name that is taken, a quota.
+
+    Not a published operation. Nothing is made, and the key is not asked for.
+    """
+    evs.volumes.check(call.project_id, _wanted(body.volume))
+    return Response(status_code=204)
 
 
 @routes.get("/v2/{project_id}/cloudvolumes/{volume_id}", **needs(EvsPermission.VOLUME_SHOW))

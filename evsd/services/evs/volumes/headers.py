@@ -13,7 +13,8 @@ import structlog
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError, VolumeBusy
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     PoolFailed,
     VolumeHeaderBad,
@@ -27,6 +28,7 @@ from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.service import find
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.kms.errors import BadCiphertext, KeyNotFound, KeyUnusable
+from evsd.services.kms.operations import CompareServiceKeys
 from evsd.store.database import Database
 from nbd_plugin import luks2
 
@@ -41,7 +43,7 @@ log = structlog.get_logger()
 class VolumeHeaders:
     """The headers of all projects' volumes."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(self, database: Database, keys: KeyProcess, pool: Pool) -> None:
         self._database, self._keys, self._pool = database, keys, pool
 
     def backup(self, call: Call, volume_id: str) -> bytes:
@@ -50,8 +52,8 @@ class VolumeHeaders:
         try:
             area = self._pool.header_area(volume_id)
             _check(_parsed(area), volume)
-        except (OSError, luks2.HeaderError) as error:
-            raise VolumeHeaderUnreadable(name=volume.name, reason=_reason(error)) from error
+        except (PoolError, luks2.HeaderError) as error:
+            raise VolumeHeaderUnreadable(name=volume.name, reason=error) from error
         log.info("header backed up", volume=volume_id, user=call.principal)
         return area
 
@@ -73,10 +75,10 @@ class VolumeHeaders:
         try:
             keyslots = backup[luks2.HEADER_LENGTH :]
             self._pool.restore_header(header, keyslots, volume.size_gib * GIB)
-        except BlockingIOError as error:
-            raise VolumeHeaderBusy(name=volume.name, reason=error.strerror) from error
-        except (OSError, luks2.HeaderError) as error:
-            raise PoolFailed(name=volume.name, reason=_reason(error)) from error
+        except VolumeBusy as error:
+            raise VolumeHeaderBusy(name=volume.name, reason=error) from error
+        except PoolError as error:
+            raise PoolFailed(name=volume.name, reason=error) from error
         log.warning("header restored", volume=volume_id, user=call.principal)
         return volume
 
@@ -86,15 +88,17 @@ class VolumeHeaders:
 
     def _require_its_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
         try:
-            answer = self._keys.call(
-                "compare_volume_keys",
+            same = self._keys.call(
                 call,
-                key_id=volume.cmk_id,
-                wrapped_deks=[volume.wrapped_dek.hex(), header.wrapped_dek.hex()],
-                context=header.context,
-                digest_salt=header.digest_salt.hex(),
-                digest_iterations=header.digest_iterations,
-                digest=header.digest.hex(),
+                CompareServiceKeys(
+                    service=CONSUMER.service,
+                    key_id=volume.cmk_id,
+                    wrapped_deks=[volume.wrapped_dek, header.wrapped_dek],
+                    context=header.context,
+                    digest_salt=header.digest_salt,
+                    digest_iterations=header.digest_iterations,
+                    digest=header.digest,
+                ),
             )
         except BadCiphertext as error:
             raise VolumeHeaderBad(name=volume.name, reason=error.message) from error
@@ -102,7 +106,7 @@ class VolumeHeaders:
             raise VolumeKeyNotEnabled(
                 reason=f"the header of volume {volume.name} can't be checked: {error.text}"
             ) from error
-        if not answer["same"]:
+        if not same:
             raise VolumeHeaderBad(name=volume.name, reason="it is of another data key")
 
 
@@ -132,7 +136,3 @@ def _check(header: luks2.Header, volume: Volume) -> None:
         raise luks2.HeaderError("it is of a time when the volume was larger")
     if header.digest_iterations > MAX_ITERATIONS:
         raise luks2.HeaderError("its digest is not of evsd's making")
-
-
-def _reason(error: Exception) -> str:
-    return str((isinstance(error, OSError) and error.strerror) or error)

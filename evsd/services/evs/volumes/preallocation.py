@@ -31,6 +31,10 @@ class Cancelled(Exception):
     """Somebody wants this operation undone."""
 
 
+class FillFailed(Exception):
+    """The volume's server did not take the zeros."""
+
+
 @dataclass(slots=True)
 class _Work:
     thread: threading.Thread
@@ -75,7 +79,7 @@ class Preallocation(Resource):
     def fill(self, volume_id: str, start: int, end: int) -> None:
         """Write encrypted zeros to the volume from `start` to `end`, in bytes.
 
-        Raises `Stopped`, `Cancelled`, OSError, and what serving a volume can be refused with.
+        Raises `Stopped`, `Cancelled`, `FillFailed`, and what serving a volume can be refused with.
         """
         work = self._works[volume_id]
 
@@ -91,7 +95,7 @@ class Preallocation(Resource):
             try:
                 write_zeros(socket, start, end, written)
             except ConnectorError as error:
-                raise ConnectionError(error.message) from error
+                raise FillFailed(error.message) from error
 
     def cancel(self, volume_id: str) -> None:
         """Have the volume's operation undone, and wait until it has ended."""

@@ -16,18 +16,19 @@ from sqlalchemy.exc import IntegrityError
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import FilePool
+from evsd.pools.pool import Pool, PoolError, VolumeMissing
 from evsd.services.evs.errors import (
     VolumeFileBad,
     VolumeFileNotFound,
-    VolumeNameTaken,
     VolumeOfAnotherProject,
 )
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
+from evsd.services.evs.volumes.service import add_record
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.iam.tables import Project
+from evsd.services.kms.operations import RecoverKey
 from evsd.store.database import Database, utcnow
 from nbd_plugin import luks2
 
@@ -39,7 +40,7 @@ log = structlog.get_logger()
 class VolumeRegistration:
     """Files of the pool that have no record."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: FilePool) -> None:
+    def __init__(self, database: Database, keys: KeyProcess, pool: Pool) -> None:
         self._database, self._keys, self._pool = database, keys, pool
 
     def register(self, call: Call, file_name: str, name: str | None) -> Volume:
@@ -53,13 +54,8 @@ class VolumeRegistration:
         made = self._own_project(call, project_id, file_name)
         owner = replace(call, project_id=project_id)
         try:
-            self._keys.call(
-                "recover_key",
-                owner,
-                key_id=header.cmk_id,
-                wrapped_dek=header.wrapped_dek.hex(),
-                context=header.context,
-            )
+            wanted = RecoverKey(header.cmk_id, header.wrapped_dek, header.context)
+            self._keys.call(owner, wanted)
             return self._register(owner, header, name or f"recovered-{header.uuid[:8]}")
         except Exception:
             if made:
@@ -72,11 +68,10 @@ class VolumeRegistration:
             raise VolumeFileNotFound(name=file_name)
         try:
             header = self._pool.unused_header(match[1])
-        except FileNotFoundError as error:
+        except VolumeMissing as error:
             raise VolumeFileNotFound(name=file_name) from error
-        except (OSError, luks2.HeaderError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise VolumeFileBad(name=file_name, reason=reason) from error
+        except PoolError as error:
+            raise VolumeFileBad(name=file_name, reason=error) from error
         if not header.settled:
             raise VolumeFileBad(name=file_name, reason="its creation never ended, it holds nothing")
         project_id = header.context.get("project_id", "")
@@ -139,10 +134,6 @@ class VolumeRegistration:
             updated_at=now,
         )
         with self._database.transaction() as session:
-            session.add(volume)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise VolumeNameTaken(name=name, reason="") from error
+            add_record(session, volume)
         log.warning("volume recovered", volume=volume.id, user=owner.principal)
         return volume

@@ -12,7 +12,6 @@ Thick volumes are filled in the background while the job runs; all else is done 
 from __future__ import annotations
 
 import contextlib
-import errno
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,12 +21,22 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from evsd.errors import PublishedError, storage_error
+from evsd.errors import PublishedError, StorageFull, StorageReadOnly
 from evsd.jobs.tables import Job
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
-from evsd.pools.file import LEFT_OVER, FilePool, SizeDiffers, Untouched
+from evsd.pools.pool import (
+    HeaderInvalid,
+    Pool,
+    PoolError,
+    PoolFull,
+    PoolReadOnly,
+    SizeDiffers,
+    Untouched,
+    VolumeBusy,
+)
 from evsd.resource import Resource
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     JobNotFound,
     PoolFailed,
@@ -47,10 +56,11 @@ from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import journal, quotas
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
-from evsd.services.evs.volumes.preallocation import Cancelled, Preallocation, Serve
+from evsd.services.evs.volumes.preallocation import Cancelled, FillFailed, Preallocation, Serve
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.consumers import add_dependent, remove_dependent, rename_dependent
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
-from evsd.space import REFUSALS
+from evsd.services.kms.operations import CreateServiceKey, ServiceKey
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 from nbd_plugin import luks2
@@ -80,7 +90,7 @@ class VolumeService(Resource):
         self,
         database: Database,
         keys: KeyProcess,
-        pool: FilePool,
+        pool: Pool,
         serve: Serve,
         end_serving: Callable[[str], None],
     ) -> None:
@@ -95,6 +105,13 @@ class VolumeService(Resource):
         """Stop filling volumes; `recover` deals with them at the next start."""
         self._filler.close()
 
+    def check(self, project_id: str, wanted: NewVolume) -> None:
+        """Refuse a name that is taken, and what a quota forbids; `create` has the last word."""
+        if self.list_page(project_id, Page(limit=1), Filters({"name": wanted.name})).total:
+            raise VolumeNameTaken(name=wanted.name, reason="")
+        with self._database.reading() as session:
+            quotas.require(session, project_id, volumes=1, gigabytes=wanted.size_gib)
+
     def create(self, call: Call, wanted: NewVolume) -> Job:
         """Make a volume and its data key; returns the job, which is running for a thick one.
 
@@ -102,19 +119,13 @@ class VolumeService(Resource):
         `PoolFailed`, and what a quota or a full pool refuses; nothing is left of the volume then.
         """
         volume_id = str(uuid.uuid4())
-        self._require_free_name(call.project_id, wanted.name)
-        with self._database.reading() as session:  # before a data key is made for nothing
-            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
+        self.check(call.project_id, wanted)  # before a data key is made for nothing
         key = self._new_key(call, wanted.cmk_id, volume_id)
         with self._database.transaction() as session:
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = _record(call, wanted, volume_id, key)
             job = journal.begin(session, journal.CREATE, volume)
-            session.add(volume)
-            try:
-                session.flush()
-            except IntegrityError as error:
-                raise VolumeNameTaken(name=wanted.name, reason="") from error
+            add_record(session, volume)
         header = _header(volume, key)
         if wanted.thick:
             self._filler.start(volume_id, lambda: self._make(job.id, wanted.name, header))
@@ -129,7 +140,7 @@ class VolumeService(Resource):
             if not header.thin:
                 self._filler.fill(header.uuid, 0, header.size)
                 self._pool.settle(header.uuid)
-        except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
+        except (PoolError, FillFailed, Cancelled, PublishedError) as error:
             failure = self._failure(name, error)
             self._remove(job_id, header.uuid, failure)
             raise failure from error
@@ -170,6 +181,7 @@ class VolumeService(Resource):
                 session.flush()
             except IntegrityError as error:
                 raise VolumeNameTaken(name=name, reason="") from error
+            rename_dependent(session, CONSUMER.kind, volume_id, volume.name)
         return volume
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
@@ -206,16 +218,16 @@ class VolumeService(Resource):
                 self._filler.fill(volume.id, start, size)
             self._pool.settle(volume.id)
         except Untouched as error:
-            failure = self._not_begun(job.id, volume, error.__cause__, again=again)
+            failure = self._not_begun(job.id, volume, error.cause, again=again)
             raise failure from error
-        except (OSError, luks2.HeaderError, Cancelled, PublishedError) as error:
+        except (PoolError, FillFailed, Cancelled, PublishedError) as error:
             failure = self._failure(volume.name, error)
             self._undo_extension(job.id, volume, failure)
             raise failure from error
         return self._done(job.id, volume.id, VolumeEvent.EXTENDED, size_gib=size_gib)
 
     def _not_begun(
-        self, job_id: str, volume: Volume, cause: BaseException | None, *, again: bool
+        self, job_id: str, volume: Volume, cause: PoolError, *, again: bool
     ) -> PublishedError:
         """The end of an extension that the file refused: the volume is what it was before.
 
@@ -223,7 +235,7 @@ class VolumeService(Resource):
         says, the file is right: the record is from a backup.
         """
         failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
-        if isinstance(cause, OSError) and cause.errno in REFUSALS:
+        if isinstance(cause, PoolFull | PoolReadOnly):
             failure = self._failure(volume.name, cause)
         event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
         if isinstance(cause, SizeDiffers):
@@ -237,7 +249,7 @@ class VolumeService(Resource):
         try:
             self._end_serving(volume.id)
             size_gib = self._pool.shrink(volume.id) // GIB
-        except (OSError, luks2.HeaderError, PublishedError) as error:
+        except (PoolError, PublishedError) as error:
             log.error("it can't be undone", volume=volume.id, reason=str(error))
             event = VolumeEvent.EXTENSION_FAILED
         self._end_extension(job_id, volume, event, failure, size_gib)
@@ -311,7 +323,7 @@ class VolumeService(Resource):
         with self._database.reading() as session:
             volumes = list(session.scalars(select(Volume).where(Volume.status.not_in(under_way))))
         for volume in volumes:
-            with contextlib.suppress(OSError, luks2.HeaderError):  # told of by `_compare_with_pool`
+            with contextlib.suppress(PoolError):  # told of by `_compare_with_pool`
                 size_gib = self._pool.header(volume.id).settled // GIB
                 if size_gib and size_gib != volume.size_gib:
                     log.warning("a volume has another size", name=volume.name, size_gib=size_gib)
@@ -333,7 +345,7 @@ class VolumeService(Resource):
                 "a file of the pool is no volume's",
                 file=file,
                 remedy="an interrupted operation left it: look at it, then remove it"
-                if file.endswith(LEFT_OVER)
+                if self._pool.is_left_over(file)
                 else f"evsctl recover {file}",
             )
 
@@ -343,10 +355,10 @@ class VolumeService(Resource):
                 volume = session.get_one(Volume, volume_id)
             self._extend(job, volume, again=True)
             return
-        interrupted = InterruptedError(errno.EINTR, "evsd was interrupted")
+        interrupted = PoolError("evsd was interrupted")
         try:
             whole = self._pool.whole(volume_id)
-        except (OSError, luks2.HeaderError) as error:
+        except PoolError as error:
             raise self._not_deleted(job.id, volume_id, error) from error
         if whole is None:
             failure = self._failure(job.entities["name"], interrupted)
@@ -356,15 +368,10 @@ class VolumeService(Resource):
         else:
             self._not_deleted(job.id, volume_id, interrupted)
 
-    def _require_free_name(self, project_id: str, name: str) -> None:
-        """Refuse before a data key is made; the unique index has the last word."""
-        if self.list_page(project_id, Page(limit=1), Filters({"name": name})).total:
-            raise VolumeNameTaken(name=name, reason="")
-
-    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> dict[str, object]:
+    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> ServiceKey:
         context = encryption_context(call.project_id, volume_id)
         try:
-            return self._keys.call("create_volume_key", call, key_id=cmk_id, context=context)
+            return self._keys.call(call, CreateServiceKey(CONSUMER.service, cmk_id, context))
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
@@ -380,12 +387,13 @@ class VolumeService(Resource):
         try:
             self._end_serving(volume_id)
             self._pool.delete(volume_id)
-        except (OSError, PublishedError) as stuck:
+        except (PoolError, PublishedError) as stuck:
             raise self._not_deleted(job_id, volume_id, stuck) from stuck
         with self._database.transaction() as session:
             volume = session.get(Volume, volume_id)
             if volume is not None:
                 session.delete(volume)
+                remove_dependent(session, CONSUMER.kind, volume_id)
             return journal.finish(session, job_id, error)
 
     def _not_deleted(self, job_id: str, volume_id: str, error: Exception) -> PublishedError:
@@ -397,7 +405,7 @@ class VolumeService(Resource):
             failure = self._failure(volume.name, error)
             event = VolumeEvent.DELETE_FAILED if begun else VolumeEvent.DELETION_UNDONE
             if not begun:
-                failure = VolumeNotDeleted(name=volume.name, reason=_reason(error))
+                failure = VolumeNotDeleted(name=volume.name, reason=error)
             advance(session, volume, VOLUME_STATES, event)
             advance(session, volume, VOLUME_STATES, VolumeEvent.CREATE_FAILED)
             journal.finish(session, job_id, failure)
@@ -407,7 +415,7 @@ class VolumeService(Resource):
         """Whether a volume has its file under its name, which a deletion takes away first."""
         try:
             return self._pool.whole(volume_id) is not None
-        except (OSError, luks2.HeaderError):  # nor is it changed where it can't be read
+        except PoolError:  # nor is it changed where it can't be read
             return True
 
     def _failure(self, name: str, error: Exception) -> PublishedError:
@@ -416,26 +424,23 @@ class VolumeService(Resource):
             return error
         if isinstance(error, Cancelled):
             return VolumeCancelled(name=name)
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            return storage_error(f"volume {name}: the pool", self._pool.directory, error)
-        return PoolFailed(name=name, reason=_reason(error))
+        if isinstance(error, PoolFull | PoolReadOnly):
+            refused = StorageFull if isinstance(error, PoolFull) else StorageReadOnly
+            return refused(what=f"volume {name}: the pool", path=self._pool.place, reason=error)
+        return PoolFailed(name=name, reason=error)
 
 
-def _not_extended(name: str, cause: BaseException | None) -> PublishedError:
+def _not_extended(name: str, cause: PoolError) -> PublishedError:
     """What the caller is told of an extension that the file refused."""
     if isinstance(cause, SizeDiffers):
         remedy = "if its header is an old one: evsctl header restore {name} FILE"
-    elif isinstance(cause, luks2.HeaderError):
+    elif isinstance(cause, HeaderInvalid):
         remedy = "mend its header: evsctl header restore {name} FILE, then extend it again"
-    elif isinstance(cause, BlockingIOError):
+    elif isinstance(cause, VolumeBusy):
         remedy = "end what has the file open, then extend it again"
     else:
         remedy = "look at the pool's filesystem, then extend it again"
-    return VolumeNotExtended(name=name, reason=_reason(cause), remedy=remedy.format(name=name))
-
-
-def _reason(error: BaseException | None) -> str:
-    return str((isinstance(error, OSError) and error.strerror) or error)
+    return VolumeNotExtended(name=name, reason=cause, remedy=remedy.format(name=name))
 
 
 def find(session: Session, project_id: str, volume_id: str) -> Volume:
@@ -446,7 +451,25 @@ def find(session: Session, project_id: str, volume_id: str) -> Volume:
     return volume
 
 
-def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object]) -> Volume:
+def add_record(session: Session, volume: Volume) -> None:
+    """Enter a new volume, with its key; raises `VolumeNameTaken`."""
+    session.add(volume)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise VolumeNameTaken(name=volume.name, reason="") from error
+    add_dependent(
+        session,
+        CONSUMER.kind,
+        volume.id,
+        volume.name,
+        volume.project_id,
+        volume.cmk_id,
+        volume.created_at,
+    )
+
+
+def _record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
     now = utcnow()
     return Volume(
         id=volume_id,
@@ -458,8 +481,8 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
         availability_zone=wanted.availability_zone,
         status=VolumeStatus.CREATING,
         thin=not wanted.thick,
-        cmk_id=str(key["cmk_id"]),
-        wrapped_dek=bytes.fromhex(str(key["wrapped_dek"])),
+        cmk_id=key.cmk_id,
+        wrapped_dek=key.wrapped_dek,
         extra_metadata=wanted.metadata,
         tags=wanted.tags,
         user_name=call.principal,
@@ -469,7 +492,7 @@ def _record(call: Call, wanted: NewVolume, volume_id: str, key: dict[str, object
     )
 
 
-def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
+def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
@@ -478,10 +501,10 @@ def _header(volume: Volume, key: dict[str, object]) -> luks2.Header:
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,
-        cmk_version=int(str(key["cmk_version"])),
+        cmk_version=key.cmk_version,
         context=encryption_context(volume.project_id, volume.id),
-        digest_salt=bytes.fromhex(str(key["digest_salt"])),
-        digest_iterations=int(str(key["digest_iterations"])),
-        digest=bytes.fromhex(str(key["digest"])),
+        digest_salt=key.digest_salt,
+        digest_iterations=key.digest_iterations,
+        digest=key.digest,
         sequence=1,
     )

@@ -13,15 +13,29 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evsd.errors import NotSigned
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_channel.tickets import ticket_digest
 from evsd.key_process import crypto
 from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
 from evsd.key_process.token.token import Token
 from evsd.key_process.usage import UsageLog
 from evsd.services.iam.errors import IamNotFound
-from evsd.services.iam.signature import sign
+from evsd.services.iam.operations import (
+    AccessKeyDetails,
+    CheckSignature,
+    CreateAccessKey,
+    CreateTemporaryKey,
+    DeleteAccessKey,
+    ListAccessKeys,
+    NewAccessKey,
+    ShowAccessKey,
+    ShownAccessKey,
+    Signer,
+    TemporaryKey,
+    UpdateAccessKey,
+)
 from evsd.services.iam.tables import AccessKey, Agency, User
+from evsd.signature import sign
 from evsd.store.cache import Cache
 from evsd.store.database import Database, utcnow
 
@@ -37,35 +51,29 @@ class AccessKeyService:
         self._secrets: dict[str, str] = {}  # opened ones, by AK
         self._records = Cache(database, _by_access)
 
-    @operation
-    def create_access_key(self, call: Call, user_id: str, description: str) -> Result:
+    @CreateAccessKey.handler
+    def create_access_key(self, call: Call, request: CreateAccessKey) -> NewAccessKey:
         """A new AK/SK pair for a user; the secret is told this once. Raises `IamNotFound`."""
-        wanted = AccessKey(user_id=user_id, description=description)
+        wanted = AccessKey(user_id=request.user_id, description=request.description)
         record, secret = self._create(call, "create-access-key", wanted)
-        return {**_credential(record), "secret": secret}
+        return NewAccessKey(_details(record), secret)
 
-    @operation
-    def create_temporary_key(
-        self, call: Call, user_id: str, agency_id: str | None, seconds: int
-    ) -> Result:
+    @CreateTemporaryKey.handler
+    def create_temporary_key(self, call: Call, request: CreateTemporaryKey) -> TemporaryKey:
         """A pair with a security token and an end; acts as the agency if one is given."""
         token = crypto.new_security_token()
+        expires_at = utcnow() + timedelta(seconds=request.seconds)
         record, secret = self._create(
             call,
             "create-temporary-key",
             AccessKey(
-                user_id=user_id,
-                agency_id=agency_id,
-                expires_at=utcnow() + timedelta(seconds=seconds),
+                user_id=request.user_id,
+                agency_id=request.agency_id,
+                expires_at=expires_at,
                 token_sha256=ticket_digest(token),
             ),
         )
-        return {
-            "access": record.access,
-            "secret": secret,
-            "securitytoken": token,
-            "expires_at": _time(record.expires_at),
-        }
+        return TemporaryKey(record.access, secret, token, _time(expires_at))
 
     def _create(self, call: Call, action: str, record: AccessKey) -> tuple[AccessKey, str]:
         record.access, secret = crypto.new_access_key()
@@ -87,82 +95,73 @@ class AccessKeyService:
                 raise IamNotFound(what="user", name=record.user_id) from error
         return record, secret
 
-    @operation
-    def list_access_keys(self, call: Call, user_id: str) -> Result:
+    @ListAccessKeys.handler
+    def list_access_keys(self, _call: Call, request: ListAccessKeys) -> list[AccessKeyDetails]:
         """A user's permanent access keys, without their secrets."""
-        del call
         query = select(AccessKey).where(
-            AccessKey.user_id == user_id, AccessKey.expires_at.is_(None)
+            AccessKey.user_id == request.user_id, AccessKey.expires_at.is_(None)
         )
         with self._database.reading() as session:
             found = session.scalars(query.order_by(AccessKey.created_at))
-            return {"credentials": [_credential(record) for record in found]}
+            return [_details(record) for record in found]
 
-    @operation
-    def show_access_key(self, call: Call, access: str, owner: str | None) -> Result:
+    @ShowAccessKey.handler
+    def show_access_key(self, call: Call, request: ShowAccessKey) -> ShownAccessKey:
         """One permanent key of the caller's domain, and when it was last used."""
         with self._database.reading() as session:
-            record = _find(session, call, access, owner)
-            return {**_credential(record), "last_use_time": _time(record.last_used_at)}
+            record = _find(session, call, request.access, request.owner)
+            used = record.last_used_at
+            return ShownAccessKey(_details(record), None if used is None else _time(used))
 
-    @operation
-    def update_access_key(
-        self,
-        call: Call,
-        access: str,
-        owner: str | None,
-        active: bool | None,
-        description: str | None,
-    ) -> Result:
+    @UpdateAccessKey.handler
+    def update_access_key(self, call: Call, request: UpdateAccessKey) -> AccessKeyDetails:
         """Stop a key at once, let it be used again, or describe it anew."""
+        access, active, description = request.access, request.active, request.description
         with (
             self._database.transaction() as session,
             self._used(call, "update-access-key", SERVICE_KEY_ID, {"access": access}) as use,
         ):
-            record = _find(session, call, access, owner)
+            record = _find(session, call, access, request.owner)
             record.active = record.active if active is None else active
             use.context = {**_described(record), "status": _status(record)}
             record.description = record.description if description is None else description
-        return _credential(record)
+        return _details(record)
 
-    @operation
-    def delete_access_key(self, call: Call, access: str, owner: str | None) -> Result:
+    @DeleteAccessKey.handler
+    def delete_access_key(self, call: Call, request: DeleteAccessKey) -> None:
         """End an access key; raises `IamNotFound`."""
+        access = request.access
         with (
             self._database.transaction() as session,
             self._used(call, "delete-access-key", SERVICE_KEY_ID, {"access": access}) as use,
         ):
-            record = _find(session, call, access, owner)
+            record = _find(session, call, access, request.owner)
             use.context = _described(record)
             session.delete(record)
         self._secrets.pop(access, None)
-        return {}
 
     # --- signatures ----------------------------------------------------------------------------
 
-    @operation
-    def check_signature(
-        self, call: Call, access: str, texts: list[str], signature: str, token: str | None
-    ) -> Result:
-        """Who signed one of `texts`; raises `NotSigned`. The secret stays in this process."""
+    @CheckSignature.handler
+    def check_signature(self, call: Call, request: CheckSignature) -> Signer:
+        """Who signed one of the texts; raises `NotSigned`. The secret stays in this process."""
+        access = request.access
         record = self._records(access)
         if record is None:
             self._secrets.pop(access, None)
             raise NotSigned(reason=f"access key {access} does not exist")
         if not record.active:
             raise NotSigned(reason=f"access key {access} is inactive")
-        self._check_token(record, token)
+        self._check_token(record, request.token)
         secret = self._secret(call, record)
         # All of them, whichever it is: how long it takes tells nothing.
-        matches = [crypto.same_secret(sign(secret, text), signature) for text in texts]
+        matches = [
+            crypto.same_secret(sign(secret, text), request.signature) for text in request.texts
+        ]
         if not any(matches):
             raise NotSigned(reason="signature verification failed")
         self._note_use(record)
-        return {
-            "user_id": record.user_id,
-            "agency_id": record.agency_id,
-            "temporary": record.expires_at is not None,
-        }
+        return Signer(record.user_id, record.agency_id, temporary=record.expires_at is not None)
 
     def _check_token(self, record: AccessKey, token: str | None) -> None:
         if record.token_sha256 is None or record.expires_at is None:
@@ -208,7 +207,7 @@ def _described(record: AccessKey) -> dict[str, str]:
     if record.agency_id is not None:
         facts["agency_id"] = record.agency_id
     if record.expires_at is not None:
-        facts["expires_at"] = str(_time(record.expires_at))
+        facts["expires_at"] = _time(record.expires_at)
     return facts
 
 
@@ -241,19 +240,19 @@ def _find(session: Session, call: Call, access: str, owner: str | None) -> Acces
     return record
 
 
-def _credential(record: AccessKey) -> Result:
-    return {
-        "access": record.access,
-        "user_id": record.user_id,
-        "status": _status(record),
-        "description": record.description,
-        "create_time": _time(record.created_at),
-    }
+def _details(record: AccessKey) -> AccessKeyDetails:
+    return AccessKeyDetails(
+        access=record.access,
+        user_id=record.user_id,
+        status=_status(record),
+        description=record.description,
+        create_time=_time(record.created_at),
+    )
 
 
 def _status(record: AccessKey) -> str:
     return "active" if record.active else "inactive"
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="microseconds") + "Z"
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds") + "Z"

@@ -6,12 +6,11 @@ wait for this process with the database locked, and this process for the databas
 
 from __future__ import annotations
 
-from typing import Any
-
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process.usage import UsageLog
 from evsd.services.iam import agencies, groups, projects, users
-from evsd.services.iam.changes import changes_of
+from evsd.services.iam.changes import Facts, Named, changes_of
+from evsd.services.iam.operations import ChangeIdentity
 from evsd.store.database import Database
 
 CHANGES = changes_of(users, groups, projects, agencies)
@@ -23,9 +22,10 @@ class IdentityChanges:
     def __init__(self, database: Database, usage: UsageLog) -> None:
         self._database, self._used = database, usage.used
 
-    @operation
-    def change_identity(self, call: Call, change: str, named: dict[str, Any]) -> Result:
+    @ChangeIdentity.handler
+    def change_identity(self, call: Call, request: ChangeIdentity) -> Facts:
         """Carry out one of the `CHANGES`; raises what it is refused with."""
+        change, named = request.change, request.named
         action, asked = change.replace("_", "-"), _spelled(named)
         with (
             self._database.transaction() as session,
@@ -34,13 +34,13 @@ class IdentityChanges:
             facts = CHANGES[change](session, call.domain_id, **named)
             session.flush()  # what the database refuses must not be recorded as done
             use.context = asked | facts
-        return {"facts": facts}
+        return facts
 
 
-def _spelled(named: dict[str, Any]) -> dict[str, str]:
+def _spelled(named: dict[str, Named]) -> dict[str, str]:
     """What was asked for, as the record's context holds it."""
     return {name: _text(value) for name, value in named.items() if value is not None}
 
 
-def _text(value: object) -> str:
+def _text(value: Named) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -19,6 +19,7 @@ from evsd.api.routes import (
     router,
 )
 from evsd.principal import Principal
+from evsd.services.iam import operations
 from evsd.services.iam.errors import IamBadRequest, TemporaryCredentials
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.fields import Description, Id, no_content
@@ -177,13 +178,12 @@ def create_access_key(
     _require_permanent(caller)
     user_id = body.credential.user_id or caller.id
     require_self_or_administrator(request, user_id)
-    made = iam.keys.call(
-        "create_access_key",
-        call,
-        user_id=iam.users.user(caller, user_id).id,
-        description=body.credential.description,
+    wanted = operations.CreateAccessKey(
+        iam.users.user(caller, user_id).id, body.credential.description
     )
-    return CreatedCredentialResponse(credential=CreatedCredential(**made))
+    made = iam.keys.call(call, wanted)
+    created = CreatedCredential(**dict(_credential(made.key)), secret=made.secret)
+    return CreatedCredentialResponse(credential=created)
 
 
 @routes.get(
@@ -200,8 +200,8 @@ def list_access_keys(
     if user_id is not None:
         require_self_or_administrator(request, user_id)
         iam.users.user(caller, user_id)
-    found = iam.keys.call("list_access_keys", call, user_id=user_id or caller.id)
-    return CredentialsResponse(credentials=[Credential(**one) for one in found["credentials"]])
+    found = iam.keys.call(call, operations.ListAccessKeys(user_id or caller.id))
+    return CredentialsResponse(credentials=[_credential(key) for key in found])
 
 
 @routes.get(
@@ -211,8 +211,9 @@ def show_access_key(
     access: str, request: Request, call: Caller, caller: CallingPrincipal, iam: UsesIam
 ) -> ShownCredentialResponse:
     """One access key."""
-    shown = iam.keys.call("show_access_key", call, access=access, owner=_owner(request, caller))
-    return ShownCredentialResponse(credential=ShownCredential(**shown))
+    found = iam.keys.call(call, operations.ShowAccessKey(access, _owner(request, caller)))
+    shown = ShownCredential(**dict(_credential(found.key)), last_use_time=found.last_use_time)
+    return ShownCredentialResponse(credential=shown)
 
 
 @routes.put(
@@ -230,15 +231,13 @@ def update_access_key(
     """Stop a key at once (inactive), let it be used again (active), or describe it anew."""
     _require_permanent(caller)
     status = body.credential.status
-    changed = iam.keys.call(
-        "update_access_key",
-        call,
+    wanted = operations.UpdateAccessKey(
         access=access,
         owner=_owner(request, caller),
         active=None if status is None else status == "active",
         description=body.credential.description,
     )
-    return CredentialResponse(credential=Credential(**changed))
+    return CredentialResponse(credential=_credential(iam.keys.call(call, wanted)))
 
 
 @routes.delete(
@@ -250,7 +249,7 @@ def delete_access_key(
     access: str, request: Request, call: Caller, caller: CallingPrincipal, iam: UsesIam
 ) -> Response:
     """End an access key at once."""
-    iam.keys.call("delete_access_key", call, access=access, owner=_owner(request, caller))
+    iam.keys.call(call, operations.DeleteAccessKey(access, _owner(request, caller)))
     return no_content()
 
 
@@ -275,10 +274,24 @@ def create_temporary_key(
         agency_id, seconds = _assume(identity.assume_role, request, caller, iam)
     else:
         agency_id, seconds = None, _own(identity.token)
-    made = iam.keys.call(
-        "create_temporary_key", call, user_id=caller.id, agency_id=agency_id, seconds=seconds
+    made = iam.keys.call(call, operations.CreateTemporaryKey(caller.id, agency_id, seconds))
+    credential = TemporaryCredential(
+        access=made.access,
+        secret=made.secret,
+        securitytoken=made.security_token,
+        expires_at=made.expires_at,
     )
-    return TemporaryCredentialResponse(credential=TemporaryCredential(**made))
+    return TemporaryCredentialResponse(credential=credential)
+
+
+def _credential(key: operations.AccessKeyDetails) -> Credential:
+    return Credential(
+        access=key.access,
+        user_id=key.user_id,
+        status=key.status,
+        description=key.description,
+        create_time=key.create_time,
+    )
 
 
 def _own(token: OwnToken | None) -> int:

@@ -1,4 +1,4 @@
-"""Agencies: trust in another domain, or in the volume service, with roles in projects."""
+"""Agencies: trust in another domain, or in a service, with roles in projects."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field
 
 from evsd.api.fields import microseconds
 from evsd.api.routes import CallingPrincipal, Model, needs, router
+from evsd.policy import service_domains
 from evsd.services.iam import agencies as records
 from evsd.services.iam.agencies import NOBODY, Trust
-from evsd.services.iam.permissions import VOLUME_SERVICE, IamPermission
+from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
 from evsd.services.iam.routes.fields import (
     Description,
@@ -117,7 +118,8 @@ def create_agency(
     """Trust another domain or the volume service; a role for a project is granted separately."""
     wanted = body.agency
     require_own_domain(caller, wanted.domain_id)
-    trust = Trust(VOLUME_SERVICE, None) if wanted.trust == NOBODY else wanted.trust
+    # The volume service was the first that could be trusted.
+    trust = Trust(service_domains()[0], None) if wanted.trust == NOBODY else wanted.trust
     made = changes.make(
         records.create_agency,
         name=wanted.name,

@@ -8,7 +8,8 @@ from fastapi import Depends
 
 from evsd.api.routes import Caller
 from evsd.key_channel.call import Call
-from evsd.services.iam.changes import Change, Facts
+from evsd.services.iam.changes import Change, Facts, Named
+from evsd.services.iam.operations import ChangeIdentity
 from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.service import IamService
 
@@ -19,16 +20,12 @@ class Changes:
     def __init__(self, call: Call, iam: IamService) -> None:
         self._call, self._iam = call, iam
 
-    def make(self, change: Change, **named: object) -> Facts:
+    def make(self, change: Change, **named: Named) -> Facts:
         """Have one change made, and return the new ids; it counts from the next request on."""
         try:
-            answer = self._iam.keys.call(
-                "change_identity", self._call, change=change.__name__, named=named
-            )
+            return self._iam.keys.call(self._call, ChangeIdentity(change.__name__, named))
         finally:  # it may have been made even where no answer came
             self._iam.directory.forget()
-        facts: Facts = answer["facts"]
-        return facts
 
 
 async def _changes(call: Caller, iam: UsesIam) -> Changes:

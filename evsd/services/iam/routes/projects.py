@@ -15,6 +15,7 @@ from evsd.api.routes import (
 )
 from evsd.services.iam import projects as records
 from evsd.services.iam.errors import IamNotFound
+from evsd.services.iam.operations import CreateAccessKey
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.projects import PROJECT_QUOTA
 from evsd.services.iam.routes.changes import MakesChanges
@@ -309,13 +310,16 @@ def create_domain(
     )
     domain_id, user_id = made["created_domain_id"], made["administrator_id"]
     try:
-        key = iam.keys.call("create_access_key", call, user_id=user_id, description="first key")
+        made_key = iam.keys.call(call, CreateAccessKey(user_id, "first key"))
     except Exception:
         changes.make(records.discard_domain, created_domain_id=domain_id)
         raise
     domain = _domain(Domain(id=domain_id, name=wanted.name))
     administrator = Administrator(
-        id=user_id, name=wanted.administrator, access=key["access"], secret=key["secret"]
+        id=user_id,
+        name=wanted.administrator,
+        access=made_key.key.access,
+        secret=made_key.secret,
     )
     return CreateDomainResponse(domain=domain, administrator=administrator)
 

@@ -5,81 +5,85 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process import crypto
 from evsd.key_process.crypto import Purpose
-from evsd.key_process.usage import Context
 from evsd.services.kms.errors import BadCiphertext, DatakeyCipherLength, DatakeyHashWrong
 from evsd.services.kms.key_process.key_store import KeyStore
+from evsd.services.kms.operations import (
+    CreateDatakey,
+    DecryptData,
+    DecryptDatakey,
+    DecryptedData,
+    EncryptData,
+    EncryptDatakey,
+    EncryptedData,
+    GenRandom,
+    WrappedDatakey,
+)
 from evsd.services.kms.permissions import GrantOperation
 
 
 class DataKeys:
-    """What is done under CMKs for callers of the API. Binary values are hex text."""
+    """What is done under CMKs for callers of the API."""
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def create_datakey(
-        self, call: Call, key_id: str, bits: int, context: Context, plaintext: bool
-    ) -> Result:
-        """A new data key of `bits` bits: wrapped, and in clear only if `plaintext`."""
-        kind = GrantOperation.CREATE_DATAKEY if plaintext else GrantOperation.CREATE_SEALED_DATAKEY
-        with self._keys.using(call, kind, key_id, context) as (_, cmk):
-            data_key = crypto.new_data_key(bits)
+    @CreateDatakey.handler
+    def create_datakey(self, call: Call, request: CreateDatakey) -> WrappedDatakey:
+        """A new data key: wrapped, and in clear only if that is asked for."""
+        kind, context = GrantOperation.CREATE_SEALED_DATAKEY, request.context
+        if request.plaintext:
+            kind = GrantOperation.CREATE_DATAKEY
+        with self._keys.using(call, kind, request.key_id, context) as (_, cmk):
+            data_key = crypto.new_data_key(request.bits)
             wrapped = self._keys.wrap(cmk, data_key, context)
-        result = {"key_id": cmk.id, "cipher_text": wrapped.hex()}
-        if plaintext:
-            result["plain_text"] = data_key.hex()
-        return result
+        return WrappedDatakey(cmk.id, wrapped, data_key if request.plaintext else b"")
 
-    @operation
-    def encrypt_datakey(
-        self, call: Call, key_id: str, data_key: str, digest: str, context: Context
-    ) -> Result:
+    @EncryptDatakey.handler
+    def encrypt_datakey(self, call: Call, request: EncryptDatakey) -> WrappedDatakey:
         """Wrap a data key of the caller's; raises `DatakeyHashWrong`."""
-        clear = bytes.fromhex(data_key)
-        with self._keys.using(call, GrantOperation.ENCRYPT_DATAKEY, key_id, context) as (_, cmk):
-            if not hmac.compare_digest(hashlib.sha256(clear).digest(), bytes.fromhex(digest)):
+        kind, context = GrantOperation.ENCRYPT_DATAKEY, request.context
+        with self._keys.using(call, kind, request.key_id, context) as (_, cmk):
+            digest = hashlib.sha256(request.data_key).digest()
+            if not hmac.compare_digest(digest, request.digest):
                 raise DatakeyHashWrong()
-            wrapped = self._keys.wrap(cmk, clear, context)
-        return {"key_id": cmk.id, "cipher_text": wrapped.hex()}
+            wrapped = self._keys.wrap(cmk, request.data_key, context)
+        return WrappedDatakey(cmk.id, wrapped)
 
-    @operation
-    def decrypt_datakey(
-        self, call: Call, key_id: str, cipher_text: str, length: int, context: Context
-    ) -> Result:
+    @DecryptDatakey.handler
+    def decrypt_datakey(self, call: Call, request: DecryptDatakey) -> bytes:
         """The data key in clear, if key, context and length are the right ones."""
-        with self._keys.using(call, GrantOperation.DECRYPT_DATAKEY, key_id, context) as (use, cmk):
-            data_key = self._keys.unwrap(use, cmk, bytes.fromhex(cipher_text), context)
-            if len(data_key) != length:
-                raise DatakeyCipherLength(value=length)
-        return {"data_key": data_key.hex()}
+        kind, context = GrantOperation.DECRYPT_DATAKEY, request.context
+        with self._keys.using(call, kind, request.key_id, context) as (use, cmk):
+            data_key = self._keys.unwrap(use, cmk, request.cipher_text, context)
+            if len(data_key) != request.length:
+                raise DatakeyCipherLength(value=request.length)
+        return data_key
 
-    @operation
-    def encrypt_data(self, call: Call, key_id: str, plain_text: str, context: Context) -> Result:
+    @EncryptData.handler
+    def encrypt_data(self, call: Call, request: EncryptData) -> EncryptedData:
         """Encrypt up to 4096 bytes."""
-        with self._keys.using(call, GrantOperation.ENCRYPT_DATA, key_id, context) as (_, cmk):
-            wrapped = self._keys.wrap(cmk, bytes.fromhex(plain_text), context, Purpose.DATA)
-        return {"key_id": cmk.id, "cipher_text": wrapped.hex()}
+        kind, context = GrantOperation.ENCRYPT_DATA, request.context
+        with self._keys.using(call, kind, request.key_id, context) as (_, cmk):
+            wrapped = self._keys.wrap(cmk, request.plain_text, context, Purpose.DATA)
+        return EncryptedData(cmk.id, wrapped)
 
-    @operation
-    def decrypt_data(
-        self, call: Call, key_id: str | None, cipher_text: str, context: Context
-    ) -> Result:
-        """The data; the ciphertext names its key, and `key_id`, if given, must be that key."""
-        wrapped = bytes.fromhex(cipher_text)
-        named = key_id or _named(wrapped)
+    @DecryptData.handler
+    def decrypt_data(self, call: Call, request: DecryptData) -> DecryptedData:
+        """The data; raises `BadCiphertext`."""
+        wrapped, context = request.cipher_text, request.context
+        named = request.key_id or _named(wrapped)
         with self._keys.using(call, GrantOperation.DECRYPT_DATA, named, context) as (use, cmk):
             data = self._keys.unwrap(use, cmk, wrapped, context, Purpose.DATA)
-        return {"key_id": cmk.id, "plain_text": data.hex()}
+        return DecryptedData(cmk.id, data)
 
-    @operation
-    def gen_random(self, call: Call, bits: int) -> Result:
+    @GenRandom.handler
+    def gen_random(self, call: Call, request: GenRandom) -> bytes:
         """Random bytes from the token."""
         with self._keys.used(call, "gen-random", durable=False):
-            return {"random_data": self._keys.token.random(bits).hex()}
+            return self._keys.token.random(request.bits)
 
 
 def _named(wrapped: bytes) -> str:

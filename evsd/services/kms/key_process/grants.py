@@ -7,8 +7,8 @@ import secrets
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call, Result, operation
-from evsd.services.iam.tables import Domain, User
+from evsd.key_channel.call import Call
+from evsd.services.iam.records import is_known
 from evsd.services.kms.errors import (
     GranteeBad,
     GrantFailed,
@@ -24,9 +24,18 @@ from evsd.services.kms.key_process.key_store import (
     granted_operations,
     is_grantee,
 )
+from evsd.services.kms.operations import (
+    CreateGrant,
+    FoundGrants,
+    GrantDetails,
+    ListGrants,
+    ListRetirableGrants,
+    RetireGrant,
+    RevokeGrant,
+)
 from evsd.services.kms.permissions import GrantOperation
 from evsd.services.kms.tables import Cmk, Grant
-from evsd.store.database import milliseconds, utcnow
+from evsd.store.database import utcnow
 
 GRANT_QUOTA = 100
 
@@ -37,74 +46,66 @@ class Grants:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def create_grant(
-        self,
-        call: Call,
-        key_id: str,
-        name: str,
-        grantee: str,
-        grantee_type: str,
-        operations: list[str],
-        retiring_principal: str,
-    ) -> Result:
+    @CreateGrant.handler
+    def create_grant(self, call: Call, request: CreateGrant) -> str:
         """Lend the key; raises `GrantNeedsMore`, `TooManyGrants`, `KeyUnusable`.
 
         Whoever may grant only by a grant can pass on only what was granted to him.
         """
-        if set(operations) == {GrantOperation.CREATE_GRANT}:
+        operations, grantee = set(request.operations), request.grantee
+        if operations == {GrantOperation.CREATE_GRANT}:
             raise GrantNeedsMore()
-        lent = {grantee_type: grantee, "operations": ", ".join(sorted(set(operations)))}
+        lent = {request.grantee_type: grantee, "operations": ", ".join(sorted(operations))}
         with (
             self._keys.database.transaction() as session,
-            self._keys.used(call, "create-grant", key_id, lent) as use,
+            self._keys.used(call, "create-grant", request.key_id, lent) as use,
         ):
-            cmk = find(session, call, key_id, GrantOperation.CREATE_GRANT)
+            cmk = find(session, call, request.key_id, GrantOperation.CREATE_GRANT)
             use.of(cmk)
             check_usable(cmk)
             if cmk.is_default:
                 raise GrantFailed(field="key_id", reason="a default key can't be granted")
-            table = User if grantee_type == "user" else Domain
-            if session.get(table, grantee) is None:
-                raise GranteeBad(value=grantee, reason=f"there is no such {grantee_type}")
+            if not is_known(session, request.grantee_type, grantee):
+                raise GranteeBad(value=grantee, reason=f"there is no such {request.grantee_type}")
             self._require_own(session, call, cmk, operations)
             if _count(session, Grant.key_id == cmk.id) >= GRANT_QUOTA:
                 raise TooManyGrants(name=cmk.alias, quota=GRANT_QUOTA)
             grant = Grant(
                 id=secrets.token_hex(32),
                 key_id=cmk.id,
-                name=name,
+                name=request.name,
                 grantee=grantee,
-                grantee_type=grantee_type,
-                operations=sorted(set(operations)),
+                grantee_type=request.grantee_type,
+                operations=sorted(operations),
                 issuer=call.user_id,
-                retiring_principal=retiring_principal,
+                retiring_principal=request.retiring_principal,
                 created_at=utcnow(),
             )
             session.add(grant)
             use.context = {**lent, "grant_id": grant.id}
-        return {"grant_id": grant.id}
+        return grant.id
 
-    @operation
-    def list_grants(self, call: Call, key_id: str, limit: int, offset: int) -> Result:
+    @ListGrants.handler
+    def list_grants(self, call: Call, request: ListGrants) -> FoundGrants:
         """One page of the grants on a key of the caller's project."""
         with self._keys.database.reading() as session:
-            cmk = find(session, call, key_id)
-            return _page(session, Grant.key_id == cmk.id, limit, offset)
+            cmk = find(session, call, request.key_id)
+            return _page(session, Grant.key_id == cmk.id, request.limit, request.offset)
 
-    @operation
-    def list_retirable_grants(self, call: Call, limit: int, offset: int) -> Result:
+    @ListRetirableGrants.handler
+    def list_retirable_grants(self, call: Call, request: ListRetirableGrants) -> FoundGrants:
         """One page of the grants whose retiring principal the caller is."""
         with self._keys.database.reading() as session:
             mine = or_(
                 Grant.retiring_principal == call.user_id,
                 Grant.retiring_principal == call.domain_id,
             )
-            return _page(session, mine, limit, offset)
+            return _page(session, mine, request.limit, request.offset)
 
-    @operation
-    def revoke_grant(self, call: Call, key_id: str, grant_id: str) -> Result:
+    @RevokeGrant.handler
+    def revoke_grant(self, call: Call, request: RevokeGrant) -> None:
         """Take a grant on a key of the caller's project back."""
+        key_id, grant_id = request.key_id, request.grant_id
         with (
             self._keys.database.transaction() as session,
             self._keys.used(call, "revoke-grant", key_id, {"grant_id": grant_id}) as use,
@@ -112,11 +113,11 @@ class Grants:
             cmk = find(session, call, key_id)
             use.of(cmk)
             session.delete(_grant(session, cmk, grant_id))
-        return {}
 
-    @operation
-    def retire_grant(self, call: Call, key_id: str, grant_id: str) -> Result:
+    @RetireGrant.handler
+    def retire_grant(self, call: Call, request: RetireGrant) -> None:
         """Give a grant up: its issuer, its retiring principal, or a grantee it allows to retire."""
+        key_id, grant_id = request.key_id, request.grant_id
         with (
             self._keys.database.transaction() as session,
             self._keys.used(call, "retire-grant", key_id, {"grant_id": grant_id}) as use,
@@ -128,16 +129,15 @@ class Grants:
                 raise GrantOfAnotherKey(name=key_id, grant_id=grant_id)
             use.of(session.get_one(Cmk, key_id))
             session.delete(grant)
-        return {}
 
     def _require_own(
-        self, session: Session, call: Call, cmk: Cmk, operations: list[str]
-    ) -> None:  # fmt: skip
+        self, session: Session, call: Call, cmk: Cmk, operations: set[GrantOperation]
+    ) -> None:
         if cmk.project_id == call.project_id and not call.by_grant:
             return
-        lacking = set(operations) - granted_operations(session, call, cmk.id)
+        lacking = operations - granted_operations(session, call, cmk.id)
         if lacking:
-            raise forbidden(call, GrantOperation(min(lacking)))
+            raise forbidden(call, min(lacking))
 
 
 def remove_grants(session: Session, key_id: str) -> None:
@@ -165,24 +165,21 @@ def _count(session: Session, where: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count(Grant.id)).where(where)) or 0
 
 
-def _page(session: Session, where: ColumnElement[bool], limit: int, offset: int) -> Result:
+def _page(session: Session, where: ColumnElement[bool], limit: int, offset: int) -> FoundGrants:
     page = select(Grant).where(where).order_by(Grant.created_at.desc(), Grant.id)
     found = session.scalars(page.limit(limit).offset(offset))
-    return {
-        "grants": [_details(grant) for grant in found],
-        "total": _count(session, where),
-    }
+    return FoundGrants([_details(grant) for grant in found], _count(session, where))
 
 
-def _details(grant: Grant) -> Result:
-    return {
-        "key_id": grant.key_id,
-        "grant_id": grant.id,
-        "grantee_principal": grant.grantee,
-        "grantee_principal_type": grant.grantee_type,
-        "operations": grant.operations,
-        "issuing_principal": grant.issuer,
-        "creation_date": str(milliseconds(grant.created_at)),
-        "name": grant.name,
-        "retiring_principal": grant.retiring_principal,
-    }
+def _details(grant: Grant) -> GrantDetails:
+    return GrantDetails(
+        key_id=grant.key_id,
+        grant_id=grant.id,
+        grantee=grant.grantee,
+        grantee_type=grant.grantee_type,
+        operations=grant.operations,
+        issuer=grant.issuer,
+        created_at=grant.created_at,
+        name=grant.name,
+        retiring_principal=grant.retiring_principal,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process import crypto
 from evsd.key_process.crypto import Profile, Purpose
 from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
@@ -29,6 +29,12 @@ from evsd.services.kms.errors import (
 )
 from evsd.services.kms.key_process.key_store import KeyStore, destroy_objects
 from evsd.services.kms.key_process.lifecycle import EXTERNAL
+from evsd.services.kms.operations import (
+    DeleteImportedKeyMaterial,
+    GetParametersForImport,
+    ImportKeyMaterial,
+    ImportParameters,
+)
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.services.kms.tables import Cmk, KeyVersion
 from evsd.store.database import utcnow
@@ -43,37 +49,32 @@ class KeyImport:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def get_parameters_for_import(self, call: Call, key_id: str, algorithm: str) -> Result:
+    @GetParametersForImport.handler
+    def get_parameters_for_import(
+        self, call: Call, request: GetParametersForImport
+    ) -> ImportParameters:
         """A public key to encrypt the material with, and the token that belongs to it."""
         private, public = crypto.new_transport_key()
         expires = int(time.time()) + TOKEN_LIFE_S
-        with self._keys.changing(call, "get-parameters-for-import", key_id) as (_, cmk):
+        with self._keys.changing(call, "get-parameters-for-import", request.key_id) as (_, cmk):
             _require_external(cmk)
             if cmk.status != KeyState.PENDING_IMPORT:
                 raise KeyNotPendingImport(name=cmk.alias, state=KeyState(cmk.status).word)
-            token = self._seal(cmk.id, algorithm, expires, private)
+            token = self._seal(cmk.id, request.algorithm, expires, private)
             cmk.import_token_sha256 = hashlib.sha256(token).hexdigest()
-        return {
-            "key_id": cmk.id,
-            "import_token": token.hex(),
-            "public_key": public.hex(),
-            "expiration_time": expires,
-        }
+        return ImportParameters(cmk.id, token, public, expires)
 
-    @operation
-    def import_key_material(
-        self, call: Call, key_id: str, import_token: str, material: str, expires: int | None
-    ) -> Result:
-        """Pending import -> enabled. `expires` is in seconds since 1970."""
-        token = bytes.fromhex(import_token)
-        with self._keys.changing(call, "import-key-material", key_id) as (session, cmk):
+    @ImportKeyMaterial.handler
+    def import_key_material(self, call: Call, request: ImportKeyMaterial) -> None:
+        """Pending import -> enabled."""
+        expires = request.expires
+        with self._keys.changing(call, "import-key-material", request.key_id) as (session, cmk):
             _require_external(cmk)
             if cmk.status != KeyState.PENDING_IMPORT:
                 raise KeyNotPendingImport(name=cmk.alias, state=KeyState(cmk.status).word)
             if expires is not None and expires <= time.time():
                 raise MaterialExpiryPast(value=expires)
-            clear = self._open(cmk, token, bytes.fromhex(material))
+            clear = self._open(cmk, request.import_token, request.material)
             version = self._version(session, cmk, crypto.material_digest(cmk.id, clear))
             version.expires_at = None if expires is None else _moment(expires)
             version.gone_at, cmk.import_token_sha256 = None, None
@@ -81,17 +82,16 @@ class KeyImport:
             label = key_label(cmk.id, version.version)
             self._keys.token.destroy(label)  # what an interrupted import left
             self._keys.token.import_key(label, clear, Profile(version.profile))
-        return {}
 
-    @operation
-    def delete_imported_key_material(self, call: Call, key_id: str) -> Result:
+    @DeleteImportedKeyMaterial.handler
+    def delete_imported_key_material(self, call: Call, request: DeleteImportedKeyMaterial) -> None:
         """Enabled or disabled -> pending import; the key object is destroyed at once."""
-        with self._keys.changing(call, "delete-imported-key-material", key_id) as (session, cmk):
+        action = "delete-imported-key-material"
+        with self._keys.changing(call, action, request.key_id) as (session, cmk):
             _require_external(cmk)
             if not advance(session, cmk, KEY_STATES, KeyEvent.LOSE_MATERIAL):
                 raise MaterialNotDeletable(name=cmk.alias, state=KeyState(cmk.status).word)
         destroy_objects(self._keys, cmk.id)  # if that fails now, `upkeep` does it
-        return {}
 
     def _version(self, session: Session, cmk: Cmk, digest: str) -> KeyVersion:
         """The one version of an external key; raises `MaterialDiffers`.

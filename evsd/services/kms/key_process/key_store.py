@@ -14,11 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call
+from evsd.key_channel.shared import Context
 from evsd.key_process import crypto
 from evsd.key_process.crypto import Purpose
 from evsd.key_process.token.labels import key_label
 from evsd.key_process.token.token import Token, TokenKey
-from evsd.key_process.usage import Context, UsageLog, Use
+from evsd.key_process.usage import UsageLog, Use
 from evsd.policy import roles_with
 from evsd.services.kms.errors import (
     BadCiphertext,

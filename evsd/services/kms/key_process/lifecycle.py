@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evsd.errors import PublishedError
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process.token.labels import key_label
+from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.errors import (
     AliasExists,
     AlreadyPendingDeletion,
@@ -24,6 +25,25 @@ from evsd.services.kms.errors import (
 )
 from evsd.services.kms.key_process.grants import GRANT_QUOTA
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, find, versions
+from evsd.services.kms.operations import (
+    CancelKeyDeletion,
+    CreateKey,
+    Dependent,
+    DescribeKey,
+    DisableKey,
+    EnableKey,
+    KeyDetails,
+    Keys,
+    ListKeyDependents,
+    ListKeys,
+    Quota,
+    Quotas,
+    ScheduleKeyDeletion,
+    StateOfKey,
+    UpdateKeyAlias,
+    UpdateKeyDescription,
+    UserQuotas,
+)
 from evsd.services.kms.permissions import GrantOperation
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.services.kms.tables import Cmk, Grant, KeyVersion
@@ -40,81 +60,91 @@ class KeyLife:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def create_key(self, call: Call, alias: str, description: str, origin: str) -> Result:
+    @CreateKey.handler
+    def create_key(self, call: Call, request: CreateKey) -> KeyDetails:
         """Make a CMK; raises `AliasExists`, `TooManyKeys`."""
         with self._keys.database.reading() as session:
             if _count(session, _custom(call.project_id)) >= KEY_QUOTA:
                 raise TooManyKeys(quota=KEY_QUOTA)
-            if by_alias(session, call.project_id, alias) is not None:
-                raise AliasExists(alias=alias)
-        return key_details(self.add_key(call, alias, description, origin))
+            if by_alias(session, call.project_id, request.alias) is not None:
+                raise AliasExists(alias=request.alias)
+        return key_details(self.add_key(call, request.alias, request.description, request.origin))
 
-    @operation
-    def list_keys(self, call: Call, state: str | None, limit: int, offset: int) -> Result:
+    @ListKeys.handler
+    def list_keys(self, call: Call, request: ListKeys) -> Keys:
         """One page of a project's keys, newest first, and how many there are in all."""
-        found = select(Cmk).where(Cmk.project_id == call.project_id)
+        found, state = select(Cmk).where(Cmk.project_id == call.project_id), request.state
         found = found.where(
             Cmk.status == state if state is not None else Cmk.status != KeyState.DESTROYED
         )
-        page = found.order_by(Cmk.created_at.desc(), Cmk.id.desc()).limit(limit).offset(offset)
+        page = found.order_by(Cmk.created_at.desc(), Cmk.id.desc())
+        page = page.limit(request.limit).offset(request.offset)
         with self._keys.database.reading() as session:
             total = _count(session, found)
-            return {"keys": [key_details(cmk) for cmk in session.scalars(page)], "total": total}
+            return Keys([key_details(cmk) for cmk in session.scalars(page)], total)
 
-    @operation
-    def describe_key(self, call: Call, key_id: str) -> Result:
+    @DescribeKey.handler
+    def describe_key(self, call: Call, request: DescribeKey) -> KeyDetails:
         """One key's details, and when imported material expires."""
         with self._keys.database.reading() as session:
-            cmk = find(session, call, key_id, GrantOperation.DESCRIBE_KEY)
+            cmk = find(session, call, request.key_id, GrantOperation.DESCRIBE_KEY)
             expiring = [v.expires_at for v in versions(session, cmk.id) if v.expires_at]
-            return {**key_details(cmk), "expires_at": _iso(expiring[0]) if expiring else None}
+            return key_details(cmk, expiring[0] if expiring else None)
 
-    @operation
-    def enable_key(self, call: Call, key_id: str) -> Result:
+    @ListKeyDependents.handler
+    def list_key_dependents(self, call: Call, request: ListKeyDependents) -> list[Dependent]:
+        """What can't be read any more once a key of the caller's project is destroyed."""
+        with self._keys.database.reading() as session:
+            found = dependents_of(session, find(session, call, request.key_id).id)
+        return [Dependent(thing.kind, thing.id, thing.name, thing.since) for thing in found]
+
+    @EnableKey.handler
+    def enable_key(self, call: Call, request: EnableKey) -> StateOfKey:
         """Disabled -> enabled; raises `KeyNotDisabled`."""
-        return self._change(call, "enable-key", key_id, KeyEvent.ENABLE, KeyNotDisabled)
+        action, event = "enable-key", KeyEvent.ENABLE
+        return self._change(call, action, request.key_id, event, KeyNotDisabled)
 
-    @operation
-    def disable_key(self, call: Call, key_id: str) -> Result:
+    @DisableKey.handler
+    def disable_key(self, call: Call, request: DisableKey) -> StateOfKey:
         """Enabled -> disabled; raises `KeyNotEnabled`."""
-        return self._change(call, "disable-key", key_id, KeyEvent.DISABLE, KeyNotEnabled)
+        action, event = "disable-key", KeyEvent.DISABLE
+        return self._change(call, action, request.key_id, event, KeyNotEnabled)
 
-    @operation
-    def schedule_key_deletion(self, call: Call, key_id: str, days: int) -> Result:
+    @ScheduleKeyDeletion.handler
+    def schedule_key_deletion(self, call: Call, request: ScheduleKeyDeletion) -> StateOfKey:
         """Destroy the key `days` days from now; raises `AlreadyPendingDeletion`."""
-        day = utcnow() + timedelta(days=days)
+        key_id, day = request.key_id, utcnow() + timedelta(days=request.days)
         action, event = "schedule-key-deletion", KeyEvent.SCHEDULE_DELETION
         return self._change(call, action, key_id, event, AlreadyPendingDeletion, deletion_at=day)
 
-    @operation
-    def cancel_key_deletion(self, call: Call, key_id: str) -> Result:
+    @CancelKeyDeletion.handler
+    def cancel_key_deletion(self, call: Call, request: CancelKeyDeletion) -> StateOfKey:
         """Pending deletion -> disabled, or pending import if its material has gone meanwhile."""
-        action, event = "cancel-key-deletion", KeyEvent.CANCEL_DELETION
+        key_id, action, event = request.key_id, "cancel-key-deletion", KeyEvent.CANCEL_DELETION
         return self._change(call, action, key_id, event, NotPendingDeletion, deletion_at=None)
 
-    @operation
-    def update_key_alias(self, call: Call, key_id: str, alias: str) -> Result:
+    @UpdateKeyAlias.handler
+    def update_key_alias(self, call: Call, request: UpdateKeyAlias) -> str:
         """Rename a key; raises `AliasExists`, `KeyPendingDeletion`."""
-        wanted = {"alias": alias}
-        with self._keys.changing(call, "update-key-alias", key_id, wanted) as (session, cmk):
+        alias, action = request.alias, "update-key-alias"
+        with self._keys.changing(call, action, request.key_id, {"alias": alias}) as (session, cmk):
             if cmk.status == KeyState.PENDING_DELETION:
                 raise KeyPendingDeletion(name=cmk.alias)
             other = by_alias(session, cmk.project_id, alias)
             if other is not None and other.id != cmk.id:
                 raise AliasExists(alias=alias)
             cmk.alias = alias
-        return {"key_id": cmk.id, "key_alias": alias}
+        return cmk.id
 
-    @operation
-    def update_key_description(self, call: Call, key_id: str, description: str) -> Result:
+    @UpdateKeyDescription.handler
+    def update_key_description(self, call: Call, request: UpdateKeyDescription) -> str:
         """Describe a key anew."""
-        with self._keys.changing(call, "update-key-description", key_id) as (_, cmk):
-            cmk.description = description
-        return {"key_id": cmk.id, "key_description": description}
+        with self._keys.changing(call, "update-key-description", request.key_id) as (_, cmk):
+            cmk.description = request.description
+        return cmk.id
 
-    @operation
-    def user_quotas(self, call: Call) -> Result:
+    @UserQuotas.handler
+    def user_quotas(self, call: Call, _request: UserQuotas) -> Quotas:
         """How much of what a project may have it has."""
         with self._keys.database.reading() as session:
             keys = _count(session, _custom(call.project_id))
@@ -125,7 +155,7 @@ class KeyLife:
                 .group_by(Grant.key_id)
             )
             most = max(session.scalars(per_key), default=0)
-        return {"CMK": (keys, KEY_QUOTA), "grant_per_CMK": (most, GRANT_QUOTA)}
+        return Quotas(keys=Quota(keys, KEY_QUOTA), grants_per_key=Quota(most, GRANT_QUOTA))
 
     def add_key(
         self, call: Call, alias: str, description: str, origin: str = KMS, *, default: bool = False
@@ -174,37 +204,34 @@ class KeyLife:
         key_id: str,
         event: KeyEvent,
         refused: type[PublishedError],
-        **changes: Any,
-    ) -> Result:
-        day = _iso(changes.get("deletion_at"))
-        context = {"deletion_at": day} if day else ""
+        **changes: datetime | None,
+    ) -> StateOfKey:
+        day = changes.get("deletion_at")
+        context = {"deletion_at": day.isoformat()} if day else ""
         with self._keys.changing(call, action, key_id, context) as (session, cmk):
             if not advance(session, cmk, KEY_STATES, event, **changes):
                 raise refused(name=cmk.alias, state=KeyState(cmk.status).word)
             if cmk.origin == EXTERNAL and not versions(session, cmk.id):
                 advance(session, cmk, KEY_STATES, KeyEvent.LOSE_MATERIAL)
-        return {"key_id": cmk.id, "key_state": cmk.status}
+        return StateOfKey(cmk.id, cmk.status)
 
 
-def key_details(cmk: Cmk) -> Result:
-    """A key as the control channel carries it; times are ISO 8601 in UTC."""
-    return {
-        "key_id": cmk.id,
-        "domain_id": cmk.domain_id,
-        "key_alias": cmk.alias,
-        "key_description": cmk.description,
-        "creation_date": cmk.created_at.isoformat(),
-        "deletion_at": _iso(cmk.deletion_at),
-        "key_state": cmk.status,
-        "is_default": cmk.is_default,
-        "origin": cmk.origin,
-        "rotated": cmk.rotation_days is not None,
-        "version": cmk.version,
-    }
-
-
-def _iso(moment: Any) -> str | None:
-    return None if moment is None else str(moment.isoformat())
+def key_details(cmk: Cmk, expires_at: datetime | None = None) -> KeyDetails:
+    """What evsd is told of a key."""
+    return KeyDetails(
+        key_id=cmk.id,
+        domain_id=cmk.domain_id,
+        alias=cmk.alias,
+        description=cmk.description,
+        created_at=cmk.created_at,
+        deletion_at=cmk.deletion_at,
+        state=cmk.status,
+        is_default=cmk.is_default,
+        origin=cmk.origin,
+        rotated=cmk.rotation_days is not None,
+        version=cmk.version,
+        expires_at=expires_at,
+    )
 
 
 def _custom(project_id: str) -> Select[Any]:

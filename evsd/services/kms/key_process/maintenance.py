@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 
 from evsd.errors import PublishedError
 from evsd.key_channel.call import Call
-from evsd.services.evs.tables import Volume
+from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.key_process.clock import SteadyClock
 from evsd.services.kms.key_process.grants import remove_grants
 from evsd.services.kms.key_process.key_store import DESTROYED_MARK, KeyStore, destroy_objects
 from evsd.services.kms.key_process.rotation import Rotation
+from evsd.services.kms.operations import RotateOnDemand
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
-from evsd.services.kms.tables import Cmk, KeyVersion
+from evsd.services.kms.tables import Cmk, KeyDependent, KeyVersion
 from evsd.store.database import utcnow
 from evsd.store.transitions import advance
 
@@ -37,7 +38,7 @@ class Maintenance:
     def __init__(self, keys: KeyStore, rotation: Rotation) -> None:
         self._keys, self._rotation = keys, rotation
         self._clock = SteadyClock()
-        self._told: dict[str, int] = {}  # days left, by volume
+        self._told: dict[tuple[str, str], int] = {}  # days left, by what hangs on the key
 
     async def round(self) -> AsyncIterator[None]:
         """Do what is due now; yields after each key, for requests come first."""
@@ -63,25 +64,21 @@ class Maintenance:
             yield
 
     def _warn(self, now: datetime) -> None:
-        """Say once a day which volumes will become unreadable, and when."""
+        """Say once a day what will become unreadable, and when."""
         query = (
-            select(Cmk.alias, Cmk.deletion_at, Volume.id, Volume.name)
-            .join(Volume, Volume.cmk_id == Cmk.id)
+            select(Cmk.alias, Cmk.deletion_at, KeyDependent)
+            .join(KeyDependent, KeyDependent.key_id == Cmk.id)
             .where(Cmk.status == KeyState.PENDING_DELETION, Cmk.deletion_at.is_not(None))
         )
         with self._keys.database.reading() as session:
             found = session.execute(query).all()
         told = {}
-        for alias, day, volume_id, name in found:
-            told[volume_id] = days = max(0, math.ceil(((day or now) - now) / timedelta(days=1)))
-            if self._told.get(volume_id) != days:
-                log.warning(
-                    "a volume's key will be destroyed",
-                    volume=volume_id,
-                    name=name,
-                    key=alias,
-                    days_left=days,
-                )
+        for alias, day, thing in found:
+            days = max(0, math.ceil(((day or now) - now) / timedelta(days=1)))
+            if self._told.get((thing.kind, thing.id)) != days:
+                facts = {thing.kind: thing.id, "name": thing.name, "key": alias, "days_left": days}
+                log.warning(f"{_with_article(thing.kind)}'s key will be destroyed", **facts)
+            told[thing.kind, thing.id] = days
         self._told = told
 
     def _attempt(self, what: str, carry_out: Callable[[str], None], key_id: str) -> None:
@@ -143,7 +140,7 @@ class Maintenance:
     # --- what is done --------------------------------------------------------------------------
 
     def _rotate(self, key_id: str) -> None:
-        self._rotation.rotate_on_demand(self._call(key_id), key_id)
+        self._rotation.rotate_on_demand(self._call(key_id), RotateOnDemand(key_id))
 
     def _expire(self, key_id: str) -> None:
         """End the use of imported material; once the clock is steady it is destroyed."""
@@ -179,6 +176,9 @@ def _is_due(cmk: Cmk) -> bool:
 
 
 def _unreadable(session: Session, key_id: str) -> dict[str, str]:
-    """The volumes that can't be read any more, names by ids."""
-    query = select(Volume.id, Volume.name).where(Volume.cmk_id == key_id)
-    return {f"volume {volume_id}": name for volume_id, name in session.execute(query)}
+    """What can't be read any more, names by kinds and ids."""
+    return {f"{thing.kind} {thing.id}": thing.name for thing in dependents_of(session, key_id)}
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process.token.labels import key_label
 from evsd.services.kms.errors import KeyNotFound
 from evsd.services.kms.key_process.key_store import KeyStore
 from evsd.services.kms.key_process.lifecycle import KMS
+from evsd.services.kms.operations import RecoverKey
 from evsd.services.kms.states import KeyState
 from evsd.services.kms.tables import Cmk, KeyVersion
 from evsd.store.database import utcnow
@@ -24,17 +25,15 @@ class KeyRecovery:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def recover_key(
-        self, call: Call, key_id: str, wrapped_dek: str, context: dict[str, str]
-    ) -> Result:
+    @RecoverKey.handler
+    def recover_key(self, call: Call, request: RecoverKey) -> None:
         """Make sure that the CMK of a volume of the caller's project has a record.
 
         One that has none gets it, disabled: nobody knows any more whether it was to be used. One
         that is there gets the versions it has lost, if the database is older than the last
         rotation; if it may be used, the data key is tried. Raises `KeyNotFound`, `BadCiphertext`.
         """
-        wrapped = bytes.fromhex(wrapped_dek)
+        key_id, wrapped, context = request.key_id, request.wrapped_dek, request.context
         with (
             self._keys.database.transaction() as session,
             self._keys.used(call, "recover-key", key_id, context) as use,
@@ -54,7 +53,6 @@ class KeyRecovery:
                 self._add_versions(session, cmk, first=known + 1)
             if cmk.status == KeyState.ENABLED:
                 self._keys.unwrap(use, cmk, wrapped, context)
-        return {"key_state": cmk.status}
 
     def _newest_version(self, key_id: str) -> int:
         """The newest version of the key on the token; there are no gaps between them."""

@@ -1,9 +1,9 @@
-"""How the server of an attached volume gets its data key.
+"""How a process that serves something gets its data key.
 
-nbdkit's plugin connects to the release socket, shows the ticket of its attachment, the wrapped
-data key from the volume's header and a one-time public key, each as fields of one JSON line. It is
-answered the data key sealed to that public key, or the published error. A ticket counts only in
-the hands of the very process evsd started for the attachment.
+The server of a volume, for one: nbdkit's plugin connects to the release socket, shows the ticket of
+its attachment, the wrapped data key from the volume's header and a one-time public key, each as
+fields of one JSON line. It is answered the data key sealed to that public key, or the published
+error. A ticket counts only in the hands of the very process it was registered for.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from evsd.key_channel.tickets import ticket_digest
 from evsd.key_process import crypto
 from evsd.key_process.usage import UsageLog
 from evsd.processes import Process
-from evsd.services.evs.key_context import encryption_context, service_call
-from evsd.services.evs.tables import Attachment, Volume
-from evsd.services.iam.tables import Project
 from evsd.services.kms.errors import BadCiphertext, TicketRefused
 from evsd.services.kms.key_process.service_keys import ServiceKeys
+from evsd.services.kms.tables import KeyRelease
 from evsd.store.database import Database
 
-RELEASE = "release-volume-key"
+# A request that no consumer has registered is of no kind; records have called it so from the first
+# day, when there was one.
+STRANGE = "release-volume-key"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """The fields of a plugin's request."""
+    """The fields of a request."""
 
-    attachment_id: str
+    release_id: str
     ticket: str
     public_key: bytes
     wrapped_dek: bytes
 
 
-class KeyRelease:
-    """Answers the servers of volumes."""
+class KeyReleases:
+    """Answers the processes that were registered for a key."""
 
     def __init__(self, database: Database, keys: ServiceKeys, usage: UsageLog) -> None:
         self._database, self._keys, self._used = database, keys, usage.used
@@ -63,25 +63,24 @@ class KeyRelease:
 
     def _release(self, request: KeyRequest, peer_pid: int) -> tuple[bytes, bytes]:
         with self._database.reading() as session:
-            attachment = session.get(Attachment, request.attachment_id)
-            if attachment is None or not _is_its_server(attachment, request.ticket, peer_pid):
-                self._refuse(request.attachment_id, peer_pid)
-            volume = session.get_one(Volume, attachment.volume_id)
-            project = session.get_one(Project, volume.project_id)
-        call = service_call(volume, project, f"pid:{peer_pid}", attachment.id)
-        context = encryption_context(project.id, volume.id)
+            release = session.get(KeyRelease, request.release_id)
+        if release is None or not _is_for(release, request.ticket, peer_pid):
+            self._refuse(request.release_id, peer_pid)
+        consumer = self._keys.consumers[release.service]
+        source, action = f"pid:{peer_pid}", f"release-{consumer.kind}-key"
+        call = Call(release.principal, release.domain_id, release.project_id, source, release.id)
         if len(request.public_key) != crypto.ENCAPSULATED_LENGTH:
-            with self._used(call, RELEASE, volume.cmk_id, context):
+            with self._used(call, action, release.key_id, release.context):
                 raise BadCiphertext(reason="the public key is not an X25519 key")
-        data_key = self._keys.unwrap_volume_key(
-            call, RELEASE, volume.cmk_id, request.wrapped_dek, context
+        data_key = self._keys.unwrap(
+            call, consumer, action, release.key_id, request.wrapped_dek, release.context
         )
-        return crypto.seal(data_key, request.public_key, attachment.id)
+        return crypto.seal(data_key, request.public_key, release.id)
 
-    def _refuse(self, attachment_id: str, peer_pid: int) -> NoReturn:
+    def _refuse(self, release_id: str, peer_pid: int) -> NoReturn:
         """A false ticket is a refused use of a key, and recorded like one."""
-        unknown = Call(UNKNOWN, "", "", f"pid:{peer_pid}", attachment_id[:64])
-        with self._used(unknown, RELEASE):
+        unknown = Call(UNKNOWN, "", "", f"pid:{peer_pid}", release_id[:64])
+        with self._used(unknown, STRANGE):
             raise TicketRefused()
 
 
@@ -90,7 +89,7 @@ def _parse(line: bytes) -> KeyRequest | None:
     try:
         fields = json.loads(line)
         return KeyRequest(
-            attachment_id=str(fields["attachment_id"]),
+            release_id=str(fields["attachment_id"]),
             ticket=str(fields["ticket"]),
             public_key=bytes.fromhex(fields["public_key"]),
             wrapped_dek=base64.b64decode(fields["wrapped_dek"], validate=True),
@@ -99,9 +98,7 @@ def _parse(line: bytes) -> KeyRequest | None:
         return None
 
 
-def _is_its_server(attachment: Attachment, ticket: str, peer_pid: int) -> bool:
-    return (
-        crypto.same_secret(ticket_digest(ticket), attachment.ticket_sha256)
-        and attachment.server is not None
-        and attachment.server == Process.of(peer_pid)
-    )
+def _is_for(release: KeyRelease, ticket: str, peer_pid: int) -> bool:
+    return crypto.same_secret(
+        ticket_digest(ticket), release.ticket_sha256
+    ) and release.process == Process.of(peer_pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.key_process.token.labels import key_label
 from evsd.services.kms.errors import (
     ExternalKeyCannotRotate,
@@ -14,8 +14,16 @@ from evsd.services.kms.errors import (
 )
 from evsd.services.kms.key_process.key_store import KeyStore, check_usable, find
 from evsd.services.kms.key_process.lifecycle import EXTERNAL
+from evsd.services.kms.operations import (
+    DisableKeyRotation,
+    EnableKeyRotation,
+    KeyRotationStatus,
+    RotateOnDemand,
+    RotationStatus,
+    UpdateKeyRotationInterval,
+)
 from evsd.services.kms.tables import Cmk, KeyVersion
-from evsd.store.database import milliseconds, utcnow
+from evsd.store.database import utcnow
 
 DEFAULT_DAYS = 365
 
@@ -26,56 +34,50 @@ class Rotation:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def enable_key_rotation(self, call: Call, key_id: str) -> Result:
+    @EnableKeyRotation.handler
+    def enable_key_rotation(self, call: Call, request: EnableKeyRotation) -> None:
         """Rotate the key every year from now on; raises `RotationEnabledAlready`."""
-        with self._keys.changing(call, "enable-key-rotation", key_id) as (_, cmk):
+        with self._keys.changing(call, "enable-key-rotation", request.key_id) as (_, cmk):
             _require_rotatable(cmk)
             if cmk.rotation_days is not None:
                 raise RotationEnabledAlready(name=cmk.alias)
             cmk.rotation_days, cmk.rotation_from = DEFAULT_DAYS, utcnow()
-        return {}
 
-    @operation
-    def disable_key_rotation(self, call: Call, key_id: str) -> Result:
+    @DisableKeyRotation.handler
+    def disable_key_rotation(self, call: Call, request: DisableKeyRotation) -> None:
         """Rotate the key no more; raises `RotationNotEnabled`."""
-        with self._keys.changing(call, "disable-key-rotation", key_id) as (_, cmk):
+        with self._keys.changing(call, "disable-key-rotation", request.key_id) as (_, cmk):
             _require_rotated(cmk)
             cmk.rotation_days = None
-        return {}
 
-    @operation
-    def update_key_rotation_interval(self, call: Call, key_id: str, days: int) -> Result:
+    @UpdateKeyRotationInterval.handler
+    def update_key_rotation_interval(self, call: Call, request: UpdateKeyRotationInterval) -> None:
         """Rotate every `days` days; raises `RotationNotEnabled`."""
-        action, wanted = "update-key-rotation-interval", {"days": str(days)}
-        with self._keys.changing(call, action, key_id, wanted) as (_, cmk):
+        action, wanted = "update-key-rotation-interval", {"days": str(request.days)}
+        with self._keys.changing(call, action, request.key_id, wanted) as (_, cmk):
             _require_rotated(cmk)
-            cmk.rotation_days = days
-        return {}
+            cmk.rotation_days = request.days
 
-    @operation
-    def key_rotation_status(self, call: Call, key_id: str) -> Result:
-        """How often the key is rotated, how often it was, and its versions."""
+    @KeyRotationStatus.handler
+    def key_rotation_status(self, call: Call, request: KeyRotationStatus) -> RotationStatus:
+        """How often the key is rotated, and its versions."""
         with self._keys.database.reading() as session:
-            cmk = find(session, call, key_id)
+            cmk = find(session, call, request.key_id)
             query = select(KeyVersion).where(KeyVersion.key_id == cmk.id)
             found = list(session.scalars(query.order_by(KeyVersion.version)))
-        times = [str(milliseconds(version.created_at)) for version in found]
-        return {
-            "key_rotation_enabled": cmk.rotation_days is not None,
-            "rotation_interval": cmk.rotation_days or DEFAULT_DAYS,
-            "last_rotation_time": times[-1] if len(times) > 1 else "",
-            "number_of_rotations": max(len(times) - 1, 0),
-            "versions": times,
-        }
+        return RotationStatus(
+            enabled=cmk.rotation_days is not None,
+            interval_days=cmk.rotation_days or DEFAULT_DAYS,
+            versions=[version.created_at for version in found],
+        )
 
-    @operation
-    def rotate_on_demand(self, call: Call, key_id: str) -> Result:
+    @RotateOnDemand.handler
+    def rotate_on_demand(self, call: Call, request: RotateOnDemand) -> str:
         """Rotate the key now; raises `ExternalKeyCannotRotate`, `KeyUnusable`."""
-        with self._keys.changing(call, "rotate-on-demand", key_id) as (session, cmk):
+        with self._keys.changing(call, "rotate-on-demand", request.key_id) as (session, cmk):
             _require_rotatable(cmk)
             self._rotate(session, cmk)
-        return {"key_id": cmk.id}
+        return cmk.id
 
     def _rotate(self, session: Session, cmk: Cmk) -> None:
         """Object first, record second.

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from evsd.errors import KmsUnavailable
 from evsd.key_process.token.token import SENTINEL, Token
-from evsd.services.iam.tables import AccessKey
+from evsd.services.iam.records import has_access_keys
 from evsd.services.kms.tables import Cmk, TokenRecord
 from evsd.store.database import Database
 
@@ -51,7 +51,5 @@ class TokenCheck:
 def keys_known(database: Database) -> bool:
     """Whether any key was ever made: then its token must be there."""
     with database.reading() as session:
-        return any(
-            session.execute(select(column).limit(1)).first() is not None
-            for column in (Cmk.id, AccessKey.access)
-        )
+        has_keys = session.scalars(select(Cmk.id).limit(1)).first() is not None
+        return has_keys or has_access_keys(session)

@@ -1,107 +1,105 @@
-"""The volume service's use of CMKs: the data keys of volumes, under delegation."""
+"""Other services' use of CMKs: data keys of what their tenants have, under delegation."""
 
 from __future__ import annotations
 
-from evsd.key_channel.call import Call, Result, operation
+from collections.abc import Mapping
+
+from evsd.key_channel.call import Call
+from evsd.key_channel.consumer import Consumer
+from evsd.key_channel.shared import Context
 from evsd.key_process import crypto
-from evsd.key_process.usage import Context
-from evsd.services.evs.errors import NotDelegated
 from evsd.services.iam.agencies import delegated
-from evsd.services.iam.tables import Domain, Project
+from evsd.services.iam.projects import names_of
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, check_usable
 from evsd.services.kms.key_process.lifecycle import KeyLife
+from evsd.services.kms.operations import (
+    CheckServiceKey,
+    CompareServiceKeys,
+    CreateServiceKey,
+    ServiceKey,
+)
 from evsd.services.kms.tables import Cmk
-
-VOLUME_DEFAULT_ALIAS = "evs/default"
-VOLUME_KEY_BITS = 512
 
 
 class ServiceKeys:
-    """Data keys of volumes; here a clear one leaves this process only sealed to its server.
+    """Data keys of consumers; here a clear one leaves this process only sealed to its server.
 
-    Who may use the CMK can also decrypt the wrapped key of a header, as of any data key.
+    Who may use the CMK can also decrypt a wrapped key, as of any data key. A record of a use is
+    named after what the key is of: `create-volume-key`.
     """
 
-    def __init__(self, keys: KeyStore, life: KeyLife) -> None:
-        self._keys, self._life = keys, life
+    def __init__(self, keys: KeyStore, life: KeyLife, consumers: Mapping[str, Consumer]) -> None:
+        self._keys, self._life, self.consumers = keys, life, consumers
 
-    @operation
-    def create_volume_key(self, call: Call, key_id: str | None, context: Context) -> Result:
-        """A volume's data key, wrapped, and its LUKS2 digest.
+    @CreateServiceKey.handler
+    def create_service_key(self, call: Call, request: CreateServiceKey) -> ServiceKey:
+        """A consumer's data key, wrapped, and its LUKS2 digest.
 
         Without `key_id` the project's default key is used, and made on the first use.
         """
-        with self._keys.used(call, "create-volume-key", key_id or "", context) as use:
-            self._require_delegation(call.project_id)
-            cmk = self._keys.usable(call, None, key_id) if key_id else self._default_key(call)
+        consumer, key_id = self.consumers[request.service], request.key_id
+        context, action = request.context, f"create-{consumer.kind}-key"
+        with self._keys.used(call, action, key_id or "", context) as use:
+            self._require_delegation(consumer, call.project_id)
+            own = self._keys.usable(call, None, key_id) if key_id else None
+            cmk = own or self._default_key(consumer, call)
             use.of(cmk)
             check_usable(cmk)
-            data_key = crypto.new_data_key(VOLUME_KEY_BITS)
+            data_key = crypto.new_data_key(consumer.key_bits)
             wrapped = self._keys.wrap(cmk, data_key, context)
             digest = crypto.volume_key_digest(data_key)
-        return {
-            "cmk_id": cmk.id,
-            "cmk_version": cmk.version,
-            "wrapped_dek": wrapped.hex(),
-            "digest_salt": digest.salt.hex(),
-            "digest_iterations": digest.iterations,
-            "digest": digest.value.hex(),
-        }
-
-    @operation
-    def check_volume_key(
-        self, call: Call, key_id: str, wrapped_dek: str, context: Context
-    ) -> Result:
-        """Whether a volume could be attached now: delegation, key and envelope; raises if not."""
-        self.unwrap_volume_key(
-            call, "check-volume-key", key_id, bytes.fromhex(wrapped_dek), context
+        return ServiceKey(
+            cmk_id=cmk.id,
+            cmk_version=cmk.version,
+            wrapped_dek=wrapped,
+            digest_salt=digest.salt,
+            digest_iterations=digest.iterations,
+            digest=digest.value,
         )
-        return {}
 
-    @operation
-    def compare_volume_keys(
+    @CheckServiceKey.handler
+    def check_service_key(self, call: Call, request: CheckServiceKey) -> None:
+        """Whether a key would be released now: delegation, key and envelope; raises if not."""
+        consumer = self.consumers[request.service]
+        action = f"check-{consumer.kind}-key"
+        self.unwrap(call, consumer, action, request.key_id, request.wrapped_dek, request.context)
+
+    @CompareServiceKeys.handler
+    def compare_service_keys(self, call: Call, request: CompareServiceKeys) -> bool:
+        """Whether all of these hold the one data key whose LUKS2 digest this is."""
+        consumer = self.consumers[request.service]
+        action = f"compare-{consumer.kind}-keys"
+        data_keys = {
+            self.unwrap(call, consumer, action, request.key_id, wrapped, request.context)
+            for wrapped in request.wrapped_deks
+        }
+        expected = crypto.KeyDigest(request.digest_salt, request.digest_iterations, request.digest)
+        return len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)
+
+    def unwrap(
         self,
         call: Call,
+        consumer: Consumer,
+        action: str,
         key_id: str,
-        wrapped_deks: list[str],
+        wrapped: bytes,
         context: Context,
-        digest_salt: str,
-        digest_iterations: int,
-        digest: str,
-    ) -> Result:
-        """Whether all of these hold the one data key of a volume, whose LUKS2 digest this is."""
-        data_keys = {
-            self.unwrap_volume_key(
-                call, "compare-volume-keys", key_id, bytes.fromhex(wrapped), context
-            )
-            for wrapped in wrapped_deks
-        }
-        expected = crypto.KeyDigest(
-            bytes.fromhex(digest_salt), digest_iterations, bytes.fromhex(digest)
-        )
-        return {"same": len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)}
-
-    def unwrap_volume_key(
-        self, call: Call, action: str, key_id: str, wrapped_dek: bytes, context: Context
     ) -> bytes:
-        """A volume's data key in clear, for the key process alone."""
+        """A consumer's data key in clear, for the key process alone."""
         with self._keys.used(call, action, key_id, context) as use:
-            self._require_delegation(call.project_id)
-            return self._keys.unwrap(
-                use, self._keys.usable(call, None, key_id), wrapped_dek, context
-            )
+            self._require_delegation(consumer, call.project_id)
+            return self._keys.unwrap(use, self._keys.usable(call, None, key_id), wrapped, context)
 
-    def _require_delegation(self, project_id: str) -> None:
-        """Raise `NotDelegated` unless the volume service may use keys in the project."""
+    def _require_delegation(self, consumer: Consumer, project_id: str) -> None:
+        """Raise the consumer's refusal unless it may use keys in the project."""
         with self._keys.database.reading() as session:
-            if not delegated(session, project_id):
-                project = session.get_one(Project, project_id)
-                domain = session.get_one(Domain, project.domain_id)
-                raise NotDelegated(project=project.name, domain=domain.name)
+            if not delegated(session, project_id, consumer.domain, consumer.role_id):
+                project, domain = names_of(session, project_id)
+                raise consumer.not_delegated(project=project, domain=domain)
 
-    def _default_key(self, call: Call) -> Cmk:
+    def _default_key(self, consumer: Consumer, call: Call) -> Cmk:
         with self._keys.database.reading() as session:
-            cmk = by_alias(session, call.project_id, VOLUME_DEFAULT_ALIAS)
+            cmk = by_alias(session, call.project_id, consumer.default_alias)
         return cmk or self._life.add_key(
-            call, VOLUME_DEFAULT_ALIAS, "default key of the volume service", default=True
+            call, consumer.default_alias, consumer.default_description, default=True
         )

@@ -8,54 +8,61 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call, Result, operation
+from evsd.key_channel.call import Call
 from evsd.services.kms.errors import TagNotFound, TooManyTags
 from evsd.services.kms.key_process.key_store import KeyStore, find
 from evsd.services.kms.key_process.lifecycle import key_details
+from evsd.services.kms.operations import (
+    KeysByTags,
+    KeyTags,
+    ProjectTags,
+    Tag,
+    TaggedKey,
+    TaggedKeys,
+    TagKey,
+    TagValues,
+    UntagKey,
+)
 from evsd.services.kms.states import KeyState
 from evsd.services.kms.tables import Cmk, KeyTag
 
 TAG_QUOTA = 10
 
-Tags = list[dict[str, str]]  # each with "key" and "value"
 
-
-class KeyTags:
+class Tags:
     """Tags are words on records: they name no key's use and need no token."""
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
-    @operation
-    def tag_key(self, call: Call, key_id: str, tags: Tags) -> Result:
+    @TagKey.handler
+    def tag_key(self, call: Call, request: TagKey) -> None:
         """Add tags or change their values; raises `TooManyTags`."""
-        with self._keys.changing(call, "tag-key", key_id) as (session, cmk):
-            there = {tag.name: tag for tag in _tags(session, cmk.id)}
-            if len(there.keys() | {tag["key"] for tag in tags}) > TAG_QUOTA:
+        with self._keys.changing(call, "tag-key", request.key_id) as (session, cmk):
+            there = {tag.name for tag in _tags(session, cmk.id)}
+            if len(there | {tag.key for tag in request.tags}) > TAG_QUOTA:
                 raise TooManyTags(name=cmk.alias, quota=TAG_QUOTA)
-            for tag in tags:
-                session.merge(KeyTag(key_id=cmk.id, name=tag["key"], value=tag["value"]))
-        return {}
+            for tag in request.tags:
+                session.merge(KeyTag(key_id=cmk.id, name=tag.key, value=tag.value))
 
-    @operation
-    def untag_key(self, call: Call, key_id: str, names: list[str]) -> Result:
+    @UntagKey.handler
+    def untag_key(self, call: Call, request: UntagKey) -> None:
         """Remove tags; raises `TagNotFound` where one isn't there."""
-        with self._keys.changing(call, "untag-key", key_id) as (session, cmk):
-            for name in names:
+        with self._keys.changing(call, "untag-key", request.key_id) as (session, cmk):
+            for name in request.names:
                 tag = session.get(KeyTag, (cmk.id, name))
                 if tag is None:
                     raise TagNotFound(name=cmk.alias, tag=name)
                 session.delete(tag)
-        return {}
 
-    @operation
-    def key_tags(self, call: Call, key_id: str) -> Result:
+    @KeyTags.handler
+    def key_tags(self, call: Call, request: KeyTags) -> list[Tag]:
         """The tags of one key."""
         with self._keys.database.reading() as session:
-            return {"tags": _spelled(_tags(session, find(session, call, key_id).id))}
+            return _told(_tags(session, find(session, call, request.key_id).id))
 
-    @operation
-    def project_tags(self, call: Call) -> Result:
+    @ProjectTags.handler
+    def project_tags(self, call: Call, _request: ProjectTags) -> list[TagValues]:
         """All tags of a project's keys, each with its values."""
         query = (
             select(KeyTag.name, KeyTag.value)
@@ -68,33 +75,25 @@ class KeyTags:
         with self._keys.database.reading() as session:
             for name, value in session.execute(query):
                 values.setdefault(name, []).append(value)
-        return {"tags": [{"key": name, "values": found} for name, found in values.items()]}
+        return [TagValues(name, found) for name, found in values.items()]
 
-    @operation
-    def keys_by_tags(
-        self,
-        call: Call,
-        tags: list[dict[str, list[str]]],
-        alias_part: str,
-        limit: int | None,
-        offset: int,
-    ) -> Result:
-        """Keys that have every one of `tags` with one of its values (any, if it lists none)."""
+    @KeysByTags.handler
+    def keys_by_tags(self, call: Call, request: KeysByTags) -> TaggedKeys:
+        """One page of the keys that have all these tags, newest first."""
         query: Select[Any] = select(Cmk).where(
             Cmk.project_id == call.project_id, Cmk.status != KeyState.DESTROYED
         )
-        if alias_part:
-            query = query.where(Cmk.alias.contains(alias_part, autoescape=True))
-        for tag in tags:
-            query = _having(query, str(tag["key"]), tag["values"])
-        page = query.order_by(Cmk.created_at.desc(), Cmk.id).offset(offset)
+        if request.alias_part:
+            query = query.where(Cmk.alias.contains(request.alias_part, autoescape=True))
+        for tag in request.tags:
+            query = _having(query, tag.key, tag.values)
+        limit, page = request.limit, query.order_by(Cmk.created_at.desc(), Cmk.id)
         with self._keys.database.reading() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-            found = list(session.scalars(page.limit(limit))) if limit is not None else []
-            resources = [
-                {"key": key_details(cmk), "tags": _spelled(_tags(session, cmk.id))} for cmk in found
-            ]
-        return {"resources": resources, "total": total}
+            page = page.offset(request.offset).limit(limit)
+            found = list(session.scalars(page)) if limit is not None else []
+            keys = [TaggedKey(key_details(cmk), _told(_tags(session, cmk.id))) for cmk in found]
+        return TaggedKeys(keys, total)
 
 
 def _having(query: Select[Any], name: str, values: list[str]) -> Select[tuple[Cmk]]:
@@ -109,5 +108,5 @@ def _tags(session: Session, key_id: str) -> list[KeyTag]:
     return list(session.scalars(query.order_by(KeyTag.name)))
 
 
-def _spelled(tags: Iterable[KeyTag]) -> Tags:
-    return [{"key": tag.name, "value": tag.value} for tag in tags]
+def _told(tags: Iterable[KeyTag]) -> list[Tag]:
+    return [Tag(tag.name, tag.value) for tag in tags]

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from evsd.api.fields import MAX_OFFSET, UUID_PATTERN, KeyId, printable
 from evsd.api.routes import Model
+from evsd.services.kms import operations
 from evsd.store.database import milliseconds
 
 BASE = "/v1.0/{project_id}/kms"
@@ -132,25 +133,24 @@ class KeyDetails(Model):
     keystore_id: str = "0"
 
 
-def key_details(key: dict[str, Any], region: str) -> KeyDetails:
+def key_details(key: operations.KeyDetails, region: str) -> KeyDetails:
     """A key as the key process tells of it, as published."""
     return KeyDetails(
-        key_id=key["key_id"],
-        domain_id=key["domain_id"],
-        key_alias=key["key_alias"],
+        key_id=key.key_id,
+        domain_id=key.domain_id,
+        key_alias=key.alias,
         realm=region,
-        key_description=key["key_description"],
-        creation_date=_milliseconds(key["creation_date"]),
-        scheduled_deletion_date=_milliseconds(key["deletion_at"]),
-        key_state=key["key_state"],
-        default_key_flag="1" if key["is_default"] else "0",
-        expiration_time=_milliseconds(key.get("expires_at")),
-        origin=key["origin"],
-        key_rotation_enabled="true" if key["rotated"] else "false",
+        key_description=key.description,
+        creation_date=published_time(key.created_at),
+        scheduled_deletion_date=published_time(key.deletion_at),
+        key_state=key.state,
+        default_key_flag="1" if key.is_default else "0",
+        expiration_time=published_time(key.expires_at),
+        origin=key.origin,
+        key_rotation_enabled="true" if key.rotated else "false",
     )
 
 
-def _milliseconds(moment: str | None) -> str:
-    if moment is None:
-        return ""
-    return str(milliseconds(datetime.fromisoformat(moment)))
+def published_time(moment: datetime | None) -> str:
+    """A time as published: milliseconds since 1970 as text."""
+    return "" if moment is None else str(milliseconds(moment))

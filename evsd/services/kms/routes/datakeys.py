@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi.routing import APIRouter
 from pydantic import AfterValidator, Field, model_validator
 
 from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.errors import (
     BadEncryptionContext,
     DatakeyLengthMismatch,
@@ -27,7 +28,7 @@ CONTEXT_LIMIT = 8192
 AAD_LIMIT = 128
 DATA_LIMIT = 4096
 SPEC_BITS = {"AES_256": 256, "AES_128": 128}
-DIGEST_DIGITS = 64
+DIGEST_BYTES = 32
 
 
 class Context(Model):
@@ -90,11 +91,12 @@ class EncryptDatakeyBody(UseBody):
     datakey_plain_length: Annotated[Number, Field(ge=1, le=1024)]
 
     @property
-    def parts(self) -> tuple[str, str]:
+    def parts(self) -> tuple[bytes, bytes]:
         """(data key, digest); raises `DatakeyLengthMismatch`."""
-        if len(self.plain_text) != 2 * self.datakey_plain_length + DIGEST_DIGITS:
+        if len(self.plain_text) != 2 * (self.datakey_plain_length + DIGEST_BYTES):
             raise DatakeyLengthMismatch(length=self.datakey_plain_length)
-        return self.plain_text[:-DIGEST_DIGITS], self.plain_text[-DIGEST_DIGITS:]
+        both = bytes.fromhex(self.plain_text)
+        return both[:-DIGEST_BYTES], both[-DIGEST_BYTES:]
 
 
 class DecryptDatakeyBody(UseBody):
@@ -197,9 +199,9 @@ async def create_datakey(body: CreateDatakeyBody, call: Caller, keys: UsesKeys) 
     """A new data key, in clear and wrapped."""
     made = await _new_datakey(body, call, keys, plaintext=True)
     return Datakey(
-        key_id=made["key_id"],
-        cipher_text=made["cipher_text"].upper(),
-        plain_text=made["plain_text"].upper(),
+        key_id=made.key_id,
+        cipher_text=_hex(made.cipher_text),
+        plain_text=_hex(made.plain_text),
     )
 
 
@@ -211,7 +213,7 @@ async def create_datakey_without_plaintext(
 ) -> SealedDatakey:
     """A new data key, wrapped only."""
     made = await _new_datakey(body, call, keys, plaintext=False)
-    return SealedDatakey(key_id=made["key_id"], cipher_text=made["cipher_text"].upper())
+    return SealedDatakey(key_id=made.key_id, cipher_text=_hex(made.cipher_text))
 
 
 @routes.post(f"{BASE}/encrypt-datakey", **needs(KmsPermission.DATAKEY_ENCRYPT))
@@ -220,17 +222,11 @@ async def encrypt_datakey(
 ) -> EncryptedDatakey:
     """Wrap a data key of the caller's."""
     data_key, digest = body.parts
-    made = await keys.ask(
-        "encrypt_datakey",
-        call,
-        key_id=body.key_id,
-        data_key=data_key,
-        digest=digest,
-        context=body.context,
-    )
+    wanted = operations.EncryptDatakey(body.key_id, data_key, digest, body.context)
+    made = await keys.ask(call, wanted)
     return EncryptedDatakey(
-        key_id=made["key_id"],
-        cipher_text=made["cipher_text"].upper(),
+        key_id=made.key_id,
+        cipher_text=_hex(made.cipher_text),
         datakey_length=str(body.datakey_plain_length),
     )
 
@@ -240,69 +236,56 @@ async def decrypt_datakey(
     body: DecryptDatakeyBody, call: Caller, keys: UsesKeys
 ) -> DecryptedDatakey:
     """A wrapped data key in clear, with its SHA-256."""
-    found = await keys.ask(
-        "decrypt_datakey",
-        call,
+    wanted = operations.DecryptDatakey(
         key_id=body.key_id,
-        cipher_text=body.cipher_text,
+        cipher_text=bytes.fromhex(body.cipher_text),
         length=body.datakey_cipher_length,
         context=body.context,
     )
-    data_key = bytes.fromhex(found["data_key"])
+    data_key = await keys.ask(call, wanted)
     return DecryptedDatakey(
-        data_key=data_key.hex().upper(),
+        data_key=_hex(data_key),
         datakey_length=str(len(data_key)),
-        datakey_dgst=hashlib.sha256(data_key).hexdigest().upper(),
+        datakey_dgst=_hex(hashlib.sha256(data_key).digest()),
     )
 
 
 @routes.post(f"{BASE}/encrypt-data", **needs(KmsPermission.DATA_ENCRYPT))
 async def encrypt_data(body: EncryptDataBody, call: Caller, keys: UsesKeys) -> EncryptedData:
     """Encrypt up to 4096 bytes of text."""
-    made = await keys.ask(
-        "encrypt_data",
-        call,
-        key_id=body.key_id,
-        plain_text=body.plain_text.encode().hex(),
-        context=body.context,
-    )
-    cipher_text = base64.b64encode(bytes.fromhex(made["cipher_text"])).decode()
-    return EncryptedData(key_id=made["key_id"], cipher_text=cipher_text)
+    wanted = operations.EncryptData(body.key_id, body.plain_text.encode(), body.context)
+    made = await keys.ask(call, wanted)
+    cipher_text = base64.b64encode(made.cipher_text).decode()
+    return EncryptedData(key_id=made.key_id, cipher_text=cipher_text)
 
 
 @routes.post(f"{BASE}/decrypt-data", **needs(KmsPermission.DATA_DECRYPT))
 async def decrypt_data(body: DecryptDataBody, call: Caller, keys: UsesKeys) -> DecryptedData:
     """What was encrypted; the key is the one the ciphertext names."""
-    found = await keys.ask(
-        "decrypt_data",
-        call,
-        key_id=body.key_id,
-        cipher_text=base64.b64decode(body.cipher_text).hex(),
-        context=body.context,
-    )
-    data = bytes.fromhex(found["plain_text"])
+    cipher_text = base64.b64decode(body.cipher_text)
+    wanted = operations.DecryptData(body.key_id, cipher_text, body.context)
+    found = await keys.ask(call, wanted)
     return DecryptedData(
-        key_id=found["key_id"],
-        plain_text=data.decode(),
-        plain_text_base64=base64.b64encode(data).decode(),
+        key_id=found.key_id,
+        plain_text=found.plain_text.decode(),
+        plain_text_base64=base64.b64encode(found.plain_text).decode(),
     )
 
 
 @routes.post(f"{BASE}/gen-random", **needs(KmsPermission.RANDOM))
 async def gen_random(body: RandomBody, call: Caller, keys: UsesKeys) -> RandomData:
     """Random bytes from the HSM."""
-    made = await keys.ask("gen_random", call, bits=body.bits)
-    return RandomData(random_data=made["random_data"].upper())
+    made = await keys.ask(call, operations.GenRandom(body.bits))
+    return RandomData(random_data=_hex(made))
 
 
 async def _new_datakey(
     body: CreateDatakeyBody, call: Caller, keys: UsesKeys, *, plaintext: bool
-) -> dict[str, Any]:
-    return await keys.ask(
-        "create_datakey",
-        call,
-        key_id=body.key_id,
-        bits=body.bits,
-        context=body.context,
-        plaintext=plaintext,
-    )
+) -> operations.WrappedDatakey:
+    wanted = operations.CreateDatakey(body.key_id, body.bits, body.context, plaintext)
+    return await keys.ask(call, wanted)
+
+
+def _hex(data: bytes) -> str:
+    """As published."""
+    return data.hex().upper()

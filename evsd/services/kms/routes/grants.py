@@ -8,8 +8,17 @@ from fastapi.routing import APIRouter
 from pydantic import Field
 
 from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.permissions import GrantOperation, KmsPermission
-from evsd.services.kms.routes.bodies import BASE, KeyBody, Nothing, PageBody, PageResponse, page_end
+from evsd.services.kms.routes.bodies import (
+    BASE,
+    KeyBody,
+    Nothing,
+    PageBody,
+    PageResponse,
+    page_end,
+    published_time,
+)
 from evsd.services.kms.style import KMS
 
 Principal = Annotated[str, Field(pattern="^[a-zA-Z0-9]{1,64}$")]
@@ -71,9 +80,7 @@ routes: APIRouter = router(KMS, "KMS")
 @routes.post(f"{BASE}/create-grant", **needs(KmsPermission.GRANT_CREATE))
 async def create_grant(body: CreateGrantBody, call: Caller, keys: UsesKeys) -> CreateGrantResponse:
     """Lend a key, operation by operation."""
-    made = await keys.ask(
-        "create_grant",
-        call,
+    wanted = operations.CreateGrant(
         key_id=body.key_id,
         name=body.name or "",
         grantee=body.grantee_principal,
@@ -81,16 +88,14 @@ async def create_grant(body: CreateGrantBody, call: Caller, keys: UsesKeys) -> C
         operations=body.operations,
         retiring_principal=body.retiring_principal or "",
     )
-    return CreateGrantResponse(**made)
+    return CreateGrantResponse(grant_id=await keys.ask(call, wanted))
 
 
 @routes.post(f"{BASE}/list-grants", **needs(KmsPermission.GRANT_LIST))
 async def list_grants(body: ListGrantsBody, call: Caller, keys: UsesKeys) -> GrantsResponse:
     """The grants on one key."""
-    found = await keys.ask(
-        "list_grants", call, key_id=body.key_id, limit=body.limit, offset=body.marker
-    )
-    return _page(body, found["grants"], found["total"])
+    wanted = operations.ListGrants(body.key_id, body.limit, body.marker)
+    return _page(body, await keys.ask(call, wanted))
 
 
 @routes.post(f"{BASE}/list-retirable-grants", **needs(KmsPermission.GRANT_LIST_RETIRABLE))
@@ -99,24 +104,38 @@ async def list_retirable_grants(
 ) -> GrantsResponse:
     """The grants the caller may retire as their retiring principal."""
     page = body or ListRetirableGrantsBody()
-    found = await keys.ask("list_retirable_grants", call, limit=page.limit, offset=page.marker)
-    return _page(page, found["grants"], found["total"])
+    wanted = operations.ListRetirableGrants(page.limit, page.marker)
+    return _page(page, await keys.ask(call, wanted))
 
 
 @routes.post(f"{BASE}/revoke-grant", **needs(KmsPermission.GRANT_REVOKE))
 async def revoke_grant(body: GrantBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Take a grant back, as the key's owner."""
-    await keys.ask("revoke_grant", call, key_id=body.key_id, grant_id=body.grant_id.lower())
+    await keys.ask(call, operations.RevokeGrant(body.key_id, body.grant_id.lower()))
     return Nothing()
 
 
 @routes.post(f"{BASE}/retire-grant", **needs(KmsPermission.GRANT_RETIRE))
 async def retire_grant(body: GrantBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Give a grant up, as one it names."""
-    await keys.ask("retire_grant", call, key_id=body.key_id, grant_id=body.grant_id.lower())
+    await keys.ask(call, operations.RetireGrant(body.key_id, body.grant_id.lower()))
     return Nothing()
 
 
-def _page(page: PageBody, grants: list[dict[str, object]], total: int) -> GrantsResponse:
-    views = [GrantView.model_validate(grant) for grant in grants]
-    return GrantsResponse(grants=views, **page_end(page, len(views), total))
+def _page(page: PageBody, found: operations.FoundGrants) -> GrantsResponse:
+    views = [_view(grant) for grant in found.grants]
+    return GrantsResponse(grants=views, **page_end(page, len(views), found.total))
+
+
+def _view(grant: operations.GrantDetails) -> GrantView:
+    return GrantView(
+        key_id=grant.key_id,
+        grant_id=grant.grant_id,
+        grantee_principal=grant.grantee,
+        grantee_principal_type=grant.grantee_type,
+        operations=grant.operations,
+        issuing_principal=grant.issuer,
+        creation_date=published_time(grant.created_at),
+        name=grant.name,
+        retiring_principal=grant.retiring_principal,
+    )

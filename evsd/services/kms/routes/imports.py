@@ -9,6 +9,7 @@ from fastapi.routing import APIRouter
 from pydantic import Field
 
 from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, Base64, KeyBody, Nothing
 from evsd.services.kms.style import KMS
@@ -46,33 +47,31 @@ async def get_parameters_for_import(
     body: ParametersBody, call: Caller, keys: UsesKeys
 ) -> ParametersResponse:
     """A public key for the way of the material, and the token that belongs to it."""
-    made = await keys.ask(
-        "get_parameters_for_import", call, key_id=body.key_id, algorithm=body.wrapping_algorithm
-    )
+    wanted = operations.GetParametersForImport(body.key_id, body.wrapping_algorithm)
+    made = await keys.ask(call, wanted)
     return ParametersResponse(
-        key_id=made["key_id"],
-        import_token=base64.b64encode(bytes.fromhex(made["import_token"])).decode(),
-        expiration_time=made["expiration_time"],
-        public_key=base64.b64encode(bytes.fromhex(made["public_key"])).decode(),
+        key_id=made.key_id,
+        import_token=base64.b64encode(made.import_token).decode(),
+        expiration_time=made.expiration_time,
+        public_key=base64.b64encode(made.public_key).decode(),
     )
 
 
 @routes.post(f"{BASE}/import-key-material", **needs(KmsPermission.KEY_IMPORT))
 async def import_key_material(body: ImportBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Give an external key its material."""
-    await keys.ask(
-        "import_key_material",
-        call,
+    wanted = operations.ImportKeyMaterial(
         key_id=body.key_id,
-        import_token=base64.b64decode(body.import_token).hex(),
-        material=base64.b64decode(body.encrypted_key_material).hex(),
+        import_token=base64.b64decode(body.import_token),
+        material=base64.b64decode(body.encrypted_key_material),
         expires=body.expiration_time,
     )
+    await keys.ask(call, wanted)
     return Nothing()
 
 
 @routes.post(f"{BASE}/delete-imported-key-material", **needs(KmsPermission.KEY_DELETE_MATERIAL))
 async def delete_imported_key_material(body: KeyBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Destroy the material at once; the same can be imported again."""
-    await keys.ask("delete_imported_key_material", call, key_id=body.key_id)
+    await keys.ask(call, operations.DeleteImportedKeyMaterial(body.key_id))
     return Nothing()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from evsd.api.fields import KeyId
 from evsd.api.routes import Caller, Model, UsesHost, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import (
     BASE,
@@ -22,6 +23,7 @@ from evsd.services.kms.routes.bodies import (
     PageResponse,
     key_details,
     page_end,
+    published_time,
 )
 from evsd.services.kms.style import KMS
 
@@ -134,6 +136,21 @@ class KeyDescriptionResponse(Model):
     key_info: KeyDescription
 
 
+class Dependent(Model):
+    """A thing that can't be read any more once the key is destroyed, since when, as of keys."""
+
+    kind: str
+    id: str
+    name: str
+    since: str
+
+
+class DependentsResponse(Model):
+    """Of list-key-dependents, newest first."""
+
+    dependents: list[Dependent]
+
+
 class Quota(Model):
     """One kind of thing, how many there are and may be."""
 
@@ -166,14 +183,9 @@ routes: APIRouter = router(KMS, "KMS")
 @routes.post(f"{BASE}/create-key", **needs(KmsPermission.KEY_CREATE))
 async def create_key(body: CreateKeyBody, call: Caller, host: UsesHost) -> CreateKeyResponse:
     """Make a CMK on the token, or a record that waits for imported material."""
-    key = await host.keys.ask(
-        "create_key",
-        call,
-        alias=body.key_alias,
-        description=body.key_description,
-        origin=body.origin,
-    )
-    created = CreatedKey(key_id=key["key_id"], domain_id=key["domain_id"], region_id=host.region)
+    wanted = operations.CreateKey(body.key_alias, body.key_description, body.origin)
+    key = await host.keys.ask(call, wanted)
+    created = CreatedKey(key_id=key.key_id, domain_id=key.domain_id, region_id=host.region)
     return CreateKeyResponse(key_info=created)
 
 
@@ -185,42 +197,46 @@ async def list_keys(
     page = body or ListKeysBody()
     of_every_key = page.enterprise_project_id in (None, "", "0", "all")
     none = page.key_spec not in ("AES_256", "ALL") or not of_every_key
-    listed = await host.keys.ask(
-        "list_keys",
-        call,
-        state="none" if none else page.key_state,
-        limit=page.limit,
-        offset=page.marker,
-    )
-    details = [key_details(key, host.region) for key in listed["keys"]]
+    state = "none" if none else page.key_state
+    listed = await host.keys.ask(call, operations.ListKeys(state, page.limit, page.marker))
+    details = [key_details(key, host.region) for key in listed.keys]
     return ListKeysResponse(
         keys=[key.key_id for key in details],
         key_details=details,
-        **page_end(page, len(details), listed["total"]),
+        **page_end(page, len(details), listed.total),
     )
 
 
 @routes.post(f"{BASE}/describe-key", **needs(KmsPermission.KEY_SHOW))
 async def describe_key(body: KeyBody, call: Caller, host: UsesHost) -> DescribeKeyResponse:
     """Everything about one key."""
-    key = await host.keys.ask("describe_key", call, key_id=body.key_id)
+    key = await host.keys.ask(call, operations.DescribeKey(body.key_id))
     return DescribeKeyResponse(key_info=key_details(key, host.region))
+
+
+@routes.post(f"{BASE}/list-key-dependents", **needs(KmsPermission.KEY_SHOW))
+async def list_key_dependents(body: KeyBody, call: Caller, keys: UsesKeys) -> DependentsResponse:
+    """What hangs on one key; an extension of the published API."""
+    found = await keys.ask(call, operations.ListKeyDependents(body.key_id))
+    dependents = [
+        Dependent(kind=thing.kind, id=thing.id, name=thing.name, since=published_time(thing.since))
+        for thing in found
+    ]
+    return DependentsResponse(dependents=dependents)
 
 
 @routes.post(f"{BASE}/enable-key", **needs(KmsPermission.KEY_ENABLE))
 async def enable_key(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyStateResponse:
     """Let a disabled key be used again."""
-    return KeyStateResponse(
-        key_info=KeyState(**await keys.ask("enable_key", call, key_id=body.key_id))
-    )
+    key = await keys.ask(call, operations.EnableKey(body.key_id))
+    return KeyStateResponse(key_info=_state(key))
 
 
 @routes.post(f"{BASE}/disable-key", **needs(KmsPermission.KEY_DISABLE))
 async def disable_key(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyStateResponse:
     """Let the key be used no more, until it is enabled."""
-    return KeyStateResponse(
-        key_info=KeyState(**await keys.ask("disable_key", call, key_id=body.key_id))
-    )
+    key = await keys.ask(call, operations.DisableKey(body.key_id))
+    return KeyStateResponse(key_info=_state(key))
 
 
 @routes.post(f"{BASE}/schedule-key-deletion", **needs(KmsPermission.KEY_SCHEDULE_DELETION))
@@ -228,23 +244,21 @@ async def schedule_key_deletion(
     body: ScheduleDeletionBody, call: Caller, keys: UsesKeys
 ) -> KeyState:
     """Destroy the key, and with it all it encrypted, when the waiting period ends."""
-    answer = await keys.ask(
-        "schedule_key_deletion", call, key_id=body.key_id, days=body.pending_days
-    )
-    return KeyState(**answer)
+    wanted = operations.ScheduleKeyDeletion(body.key_id, body.pending_days)
+    return _state(await keys.ask(call, wanted))
 
 
 @routes.post(f"{BASE}/cancel-key-deletion", **needs(KmsPermission.KEY_CANCEL_DELETION))
 async def cancel_key_deletion(body: KeyBody, call: Caller, keys: UsesKeys) -> KeyState:
     """Keep the key after all; it is disabled then."""
-    return KeyState(**await keys.ask("cancel_key_deletion", call, key_id=body.key_id))
+    return _state(await keys.ask(call, operations.CancelKeyDeletion(body.key_id)))
 
 
 @routes.post(f"{BASE}/update-key-alias", **needs(KmsPermission.KEY_UPDATE))
 async def update_key_alias(body: AliasBody, call: Caller, keys: UsesKeys) -> KeyAliasResponse:
     """Rename a key."""
-    answer = await keys.ask("update_key_alias", call, key_id=body.key_id, alias=body.key_alias)
-    return KeyAliasResponse(key_info=KeyAlias(**answer))
+    key_id = await keys.ask(call, operations.UpdateKeyAlias(body.key_id, body.key_alias))
+    return KeyAliasResponse(key_info=KeyAlias(key_id=key_id, key_alias=body.key_alias))
 
 
 @routes.post(f"{BASE}/update-key-description", **needs(KmsPermission.KEY_UPDATE))
@@ -252,22 +266,28 @@ async def update_key_description(
     body: DescriptionBody, call: Caller, keys: UsesKeys
 ) -> KeyDescriptionResponse:
     """Describe a key anew."""
-    answer = await keys.ask(
-        "update_key_description", call, key_id=body.key_id, description=body.key_description
+    wanted = operations.UpdateKeyDescription(body.key_id, body.key_description)
+    described = KeyDescription(
+        key_id=await keys.ask(call, wanted), key_description=body.key_description
     )
-    return KeyDescriptionResponse(key_info=KeyDescription(**answer))
+    return KeyDescriptionResponse(key_info=described)
 
 
 @routes.get(f"{BASE}/user-quotas", **needs(KmsPermission.KEY_QUOTA_SHOW))
 async def user_quotas(call: Caller, keys: UsesKeys) -> QuotasResponse:
     """How many keys and grants a project has and may have."""
-    found = await keys.ask("user_quotas", call)
-    resources = [Quota(type=kind, used=used, quota=quota) for kind, (used, quota) in found.items()]
+    found = await keys.ask(call, operations.UserQuotas())
+    kinds = {"CMK": found.keys, "grant_per_CMK": found.grants_per_key}
+    resources = [Quota(type=kind, used=of.used, quota=of.quota) for kind, of in kinds.items()]
     return QuotasResponse(quotas=Quotas(resources=resources))
 
 
 @routes.get(f"{BASE}/user-instances", **needs(KmsPermission.KEY_QUOTA_SHOW))
 async def user_instances(call: Caller, keys: UsesKeys) -> InstancesResponse:
     """How many keys the project has, default ones apart."""
-    found = await keys.ask("user_quotas", call)
-    return InstancesResponse(instance_num=found["CMK"][0])
+    found = await keys.ask(call, operations.UserQuotas())
+    return InstancesResponse(instance_num=found.keys.used)
+
+
+def _state(key: operations.StateOfKey) -> KeyState:
+    return KeyState(key_id=key.key_id, key_state=key.state)

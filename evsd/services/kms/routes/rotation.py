@@ -8,8 +8,9 @@ from fastapi.routing import APIRouter
 from pydantic import Field
 
 from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
-from evsd.services.kms.routes.bodies import BASE, KeyBody, Nothing
+from evsd.services.kms.routes.bodies import BASE, KeyBody, Nothing, published_time
 from evsd.services.kms.style import KMS
 
 MATERIAL_PRESENT = 2
@@ -52,23 +53,22 @@ routes: APIRouter = router(KMS, "KMS")
 @routes.post(f"{BASE}/enable-key-rotation", **needs(KmsPermission.KEY_ROTATE))
 async def enable_key_rotation(body: KeyBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Rotate the key every 365 days from now on."""
-    await keys.ask("enable_key_rotation", call, key_id=body.key_id)
+    await keys.ask(call, operations.EnableKeyRotation(body.key_id))
     return Nothing()
 
 
 @routes.post(f"{BASE}/disable-key-rotation", **needs(KmsPermission.KEY_ROTATE))
 async def disable_key_rotation(body: KeyBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Rotate the key no more."""
-    await keys.ask("disable_key_rotation", call, key_id=body.key_id)
+    await keys.ask(call, operations.DisableKeyRotation(body.key_id))
     return Nothing()
 
 
 @routes.post(f"{BASE}/update-key-rotation-interval", **needs(KmsPermission.KEY_ROTATE))
 async def update_key_rotation_interval(body: IntervalBody, call: Caller, keys: UsesKeys) -> Nothing:
     """Rotate the key more or less often."""
-    await keys.ask(
-        "update_key_rotation_interval", call, key_id=body.key_id, days=body.rotation_interval
-    )
+    wanted = operations.UpdateKeyRotationInterval(body.key_id, body.rotation_interval)
+    await keys.ask(call, wanted)
     return Nothing()
 
 
@@ -77,15 +77,21 @@ async def key_rotation_status(
     body: KeyBody, call: Caller, keys: UsesKeys
 ) -> RotationStatusResponse:
     """How often a key is rotated, and its versions; a material's id is KEY_ID/VERSION."""
-    found = await keys.ask("key_rotation_status", call, key_id=body.key_id)
-    materials = [
-        Material(material_id=f"{body.key_id}/{number}", create_time=created)
-        for number, created in enumerate(found.pop("versions"), 1)
-    ]
-    return RotationStatusResponse(**found, key_materials=materials)
+    found = await keys.ask(call, operations.KeyRotationStatus(body.key_id))
+    times = [published_time(created) for created in found.versions]
+    return RotationStatusResponse(
+        key_rotation_enabled=found.enabled,
+        rotation_interval=found.interval_days,
+        last_rotation_time=times[-1] if len(times) > 1 else "",
+        number_of_rotations=max(len(times) - 1, 0),
+        key_materials=[
+            Material(material_id=f"{body.key_id}/{number}", create_time=created)
+            for number, created in enumerate(times, 1)
+        ],
+    )
 
 
 @routes.post(f"{BASE}/rotate-on-demand", **needs(KmsPermission.KEY_ROTATE))
 async def rotate_on_demand(body: KeyBody, call: Caller, keys: UsesKeys) -> RotatedResponse:
     """Rotate the key at once."""
-    return RotatedResponse(**await keys.ask("rotate_on_demand", call, key_id=body.key_id))
+    return RotatedResponse(key_id=await keys.ask(call, operations.RotateOnDemand(body.key_id)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Response
 from fastapi.routing import APIRouter
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from evsd.api.fields import MAX_OFFSET, UUID_PATTERN
 from evsd.api.routes import Caller, Model, UsesHost, UsesKeys, needs, router
+from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, Body, KeyDetails, Number, key_details
 from evsd.services.kms.style import KMS
@@ -127,35 +128,35 @@ routes: APIRouter = router(KMS, "KMS")
 @routes.post(f"{BASE}/resource_instances/action", **needs(KmsPermission.TAG_LIST))
 async def keys_by_tags(body: InstancesBody, call: Caller, host: UsesHost) -> InstancesResponse:
     """The keys that have all these tags, or how many they are."""
-    found = await host.keys.ask(
-        "keys_by_tags",
-        call,
-        tags=[tag.model_dump() for tag in body.tags],
+    wanted = operations.KeysByTags(
+        tags=[operations.TagValues(tag.key, tag.values) for tag in body.tags],
         alias_part=body.matches[0].value if body.matches else "",
         limit=body.limit if body.action == "filter" else None,
         offset=body.offset,
     )
-    resources = [_tagged(resource, host.region) for resource in found["resources"]]
-    return InstancesResponse(resources=resources, total_count=found["total"])
+    found = await host.keys.ask(call, wanted)
+    resources = [_tagged(key, host.region) for key in found.keys]
+    return InstancesResponse(resources=resources, total_count=found.total)
 
 
 @routes.get(f"{BASE}/tags", **needs(KmsPermission.TAG_LIST))
 async def project_tags(call: Caller, keys: UsesKeys) -> ProjectTagsResponse:
     """All tags of the project's keys."""
-    return ProjectTagsResponse(**await keys.ask("project_tags", call))
+    found = await keys.ask(call, operations.ProjectTags())
+    return ProjectTagsResponse(tags=[TagValues(key=tag.key, values=tag.values) for tag in found])
 
 
 @routes.get(f"{BASE}/{{key_id}}/tags", **needs(KmsPermission.TAG_LIST))
 async def key_tags(key_id: PathKeyId, call: Caller, keys: UsesKeys) -> KeyTagsResponse:
     """The tags of one key."""
-    tags = (await keys.ask("key_tags", call, key_id=key_id))["tags"]
-    return KeyTagsResponse(tags=tags, exist_tags_num=len(tags))
+    tags = await keys.ask(call, operations.KeyTags(key_id))
+    return KeyTagsResponse(tags=_views(tags), exist_tags_num=len(tags))
 
 
 @routes.post(f"{BASE}/{{key_id}}/tags", status_code=204, **needs(KmsPermission.TAG_CHANGE))
 async def tag_key(key_id: PathKeyId, body: CreateTagBody, call: Caller, keys: UsesKeys) -> Response:
     """Add one tag, or change its value."""
-    await keys.ask("tag_key", call, key_id=key_id, tags=[body.tag.model_dump()])
+    await keys.ask(call, operations.TagKey(key_id, _wanted([body.tag])))
     return Response(status_code=204)
 
 
@@ -165,11 +166,9 @@ async def change_tags(
 ) -> Response:
     """Add or remove several tags; all or none."""
     if body.action == "create":
-        tags = [tag.model_dump() for tag in body.tags]
-        await keys.ask("tag_key", call, key_id=key_id, tags=tags)
+        await keys.ask(call, operations.TagKey(key_id, _wanted(body.tags)))
     else:
-        names = [tag.key for tag in body.tags]
-        await keys.ask("untag_key", call, key_id=key_id, names=names)
+        await keys.ask(call, operations.UntagKey(key_id, [tag.key for tag in body.tags]))
     return Response(status_code=204)
 
 
@@ -178,15 +177,23 @@ async def change_tags(
 )
 async def untag_key(key_id: PathKeyId, key: str, call: Caller, keys: UsesKeys) -> Response:
     """Remove one tag."""
-    await keys.ask("untag_key", call, key_id=key_id, names=[key])
+    await keys.ask(call, operations.UntagKey(key_id, [key]))
     return Response(status_code=204)
 
 
-def _tagged(resource: dict[str, Any], region: str) -> TaggedKey:
-    details = key_details(resource["key"], region)
+def _wanted(tags: list[Tag]) -> list[operations.Tag]:
+    return [operations.Tag(tag.key, tag.value) for tag in tags]
+
+
+def _views(tags: list[operations.Tag]) -> list[TagView]:
+    return [TagView(key=tag.key, value=tag.value) for tag in tags]
+
+
+def _tagged(tagged: operations.TaggedKey, region: str) -> TaggedKey:
+    details = key_details(tagged.key, region)
     return TaggedKey(
         resource_id=details.key_id,
         resource_detail=details,
         resource_name=details.key_alias,
-        tags=resource["tags"],
+        tags=_views(tagged.tags),
     )

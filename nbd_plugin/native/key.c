@@ -1,0 +1,137 @@
+#include "key.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+enum key_state { KEY_ABSENT, KEY_UNVERIFIED, KEY_VERIFIED };
+
+static struct {
+    pthread_mutex_t lock; /* of all here, and of the pages' users */
+    enum key_state state;
+    struct key_page *page;
+    EVP_PKEY *release_key;
+    struct worker *idle;
+} key = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* --- Getting it ------------------------------------------------------------------------------ */
+
+int key_new_release(uint8_t public[X25519_LENGTH]) {
+    size_t length = X25519_LENGTH;
+    pthread_mutex_lock(&key.lock);
+    EVP_PKEY_free(key.release_key);
+    key.release_key = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+    bool ok = key.release_key &&
+              EVP_PKEY_get_raw_public_key(key.release_key, public, &length) == 1;
+    pthread_mutex_unlock(&key.lock);
+    return ok ? 0 : EIO;
+}
+
+/* The private key is overwritten. */
+static void drop_release_key(void) {
+    EVP_PKEY_free(key.release_key);
+    key.release_key = NULL;
+}
+
+int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *info,
+               size_t info_length) {
+    struct key_page *page;
+    pthread_mutex_lock(&key.lock);
+    int err = key.state != KEY_ABSENT || !key.release_key ? EPERM : key_page_new(&page);
+    if (!err && !hpke_open(key.release_key, encapsulated, info, info_length, sealed, DEK_LENGTH,
+                           page->dek)) {
+        key_page_leave(page);
+        err = EBADMSG;
+    }
+    if (!err) {
+        key.page = page;
+        key.state = KEY_UNVERIFIED;
+    }
+    drop_release_key();
+    pthread_mutex_unlock(&key.lock);
+    return err;
+}
+
+bool key_verify(const uint8_t *salt, int salt_length, int iterations,
+                const uint8_t digest[DIGEST_LENGTH]) {
+    uint8_t computed[DIGEST_LENGTH];
+    pthread_mutex_lock(&key.lock);
+    bool ok = key.state != KEY_ABSENT &&
+              PKCS5_PBKDF2_HMAC((const char *)key.page->dek, DEK_LENGTH, salt, salt_length,
+                                iterations, EVP_sha256(), DIGEST_LENGTH, computed) == 1 &&
+              CRYPTO_memcmp(computed, digest, DIGEST_LENGTH) == 0;
+    if (ok) {
+        key.state = KEY_VERIFIED;
+        if (xts_lanes())
+            xts_set_key(&key.page->schedules, key.page->dek);
+    }
+    pthread_mutex_unlock(&key.lock);
+    if (!ok)
+        key_wipe();
+    return ok;
+}
+
+/* --- Using it -------------------------------------------------------------------------------- */
+
+bool key_usable(void) {
+    pthread_mutex_lock(&key.lock);
+    bool usable = key.state == KEY_VERIFIED;
+    pthread_mutex_unlock(&key.lock);
+    return usable;
+}
+
+struct worker *key_get_worker(void) {
+    pthread_mutex_lock(&key.lock);
+    struct worker *w = NULL;
+    int err = 0;
+    if (key.state != KEY_VERIFIED)
+        err = EPERM;
+    else if ((w = key.idle))
+        key.idle = w->next;
+    else if (!(w = worker_new(key.page->dek)))
+        err = ENOMEM;
+    if (w) {
+        w->page = key.page;
+        w->page->users++;
+    }
+    pthread_mutex_unlock(&key.lock);
+    errno = err;
+    return w;
+}
+
+void key_put_worker(struct worker *w) {
+    pthread_mutex_lock(&key.lock);
+    bool current = w->page == key.page;
+    key_page_leave(w->page);
+    w->page = NULL;
+    if (current) {
+        w->next = key.idle;
+        key.idle = w;
+        w = NULL;
+    }
+    pthread_mutex_unlock(&key.lock);
+    worker_free(w);
+}
+
+/* --- Forgetting it --------------------------------------------------------------------------- */
+
+void key_wipe(void) {
+    pthread_mutex_lock(&key.lock);
+    key.state = KEY_ABSENT;
+    if (key.page) {
+        OPENSSL_cleanse(key.page->dek, DEK_LENGTH);
+        key_page_leave(key.page);
+        key.page = NULL;
+    }
+    drop_release_key();
+    struct worker *w = key.idle;
+    key.idle = NULL;
+    pthread_mutex_unlock(&key.lock);
+    while (w) {
+        struct worker *next = w->next;
+        worker_free(w);
+        w = next;
+    }
+}

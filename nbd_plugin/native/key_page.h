@@ -1,0 +1,24 @@
+/* The pages that hold all that is secret: locked, not dumped, not inherited, and overwritten before
+ * they are given back. */
+#ifndef EVSD_KEY_PAGE_H
+#define EVSD_KEY_PAGE_H
+
+#include <stdint.h>
+
+#include "xts.h"
+
+#define DEK_LENGTH 64
+
+struct key_page {
+    struct xts_keys schedules; /* where `xts.h` encrypts */
+    uint8_t dek[DEK_LENGTH];
+    unsigned users; /* `key.c`, and each request in flight */
+};
+
+/* With one user. 0 or an errno. */
+int key_page_new(struct key_page **page);
+
+/* One user less; after the last there is no page. */
+void key_page_leave(struct key_page *page);
+
+#endif

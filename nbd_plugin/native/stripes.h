@@ -1,0 +1,25 @@
+/* Locks, one for each stripe of CHUNK bytes: readers share it, writers have it alone.
+ *
+ * So the read-modify-write of a partial sector never loses the update of a neighbour, and nobody
+ * reads a sector of a thin volume while it changes from a hole to ciphertext (half of each would
+ * decrypt to noise). Requests are cut at stripes' borders and hold one stripe at a time; only
+ * zeroing and discarding hold several, in ascending order.
+ */
+#ifndef EVSD_STRIPES_H
+#define EVSD_STRIPES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+void stripes_init(void);
+
+/* The stripe of an offset. With `may_block` false EAGAIN instead of waiting. */
+int stripe_share(uint64_t offset, bool may_block);
+int stripe_take(uint64_t offset, bool may_block);
+void stripe_leave(uint64_t offset);
+
+/* Every stripe of a range, alone. */
+void stripes_take(uint64_t offset, uint64_t count);
+void stripes_leave(uint64_t offset, uint64_t count);
+
+#endif

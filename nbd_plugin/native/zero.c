@@ -1,0 +1,70 @@
+#include "zero.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "file.h"
+#include "holes.h"
+#include "key.h"
+#include "sector.h"
+#include "stripes.h"
+#include "volume.h"
+#include "write.h"
+
+static int allocate(int mode, uint64_t offset, uint64_t count) {
+    stripes_take(offset, count);
+    int err = file_allocate(mode, offset, count);
+    stripes_leave(offset, count);
+    return err;
+}
+
+/* Ciphertext zeros, which a thin volume reads as zeros. */
+static int store_zeros(uint64_t offset, uint64_t count) {
+    int err = 0;
+    while (count && !err) {
+        size_t n = chunk_at(offset, count);
+        stripe_take(offset, true);
+        err = file_write(zeros, n, offset, true);
+        stripe_leave(offset);
+        offset += n;
+        count -= n;
+    }
+    return err;
+}
+
+static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
+    if (fast && !may_trim && !file_is_regular())
+        return EOPNOTSUPP; /* the kernel may write the zeros itself */
+    int err = allocate(may_trim ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, count);
+    return err == EOPNOTSUPP && !fast ? store_zeros(offset, count) : err;
+}
+
+int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
+    if (!volume_has(offset, count))
+        return EINVAL;
+    if (!key_usable())
+        return EPERM;
+    if (!volume_is_thin())
+        return fast ? EOPNOTSUPP : volume_write(NULL, count, offset, true);
+    uint64_t end = offset + count, whole = sector_ceiling(offset), whole_end = sector_floor(end);
+    if (whole >= whole_end)
+        return volume_write(NULL, count, offset, true);
+    int err = zero_sectors(whole, whole_end - whole, may_trim, fast);
+    if (!err && offset < whole)
+        err = volume_write(NULL, whole - offset, offset, true);
+    if (!err && whole_end < end)
+        err = volume_write(NULL, end - whole_end, whole_end, true);
+    return err;
+}
+
+int volume_trim(uint64_t offset, uint64_t count) {
+    if (!volume_has(offset, count))
+        return EINVAL;
+    if (!key_usable())
+        return EPERM;
+    uint64_t whole = sector_ceiling(offset), whole_end = sector_floor(offset + count);
+    if (!volume_is_thin() || whole >= whole_end)
+        return 0;
+    int err = allocate(FALLOC_FL_PUNCH_HOLE, whole, whole_end - whole);
+    return err == EOPNOTSUPP ? 0 : err;
+}
