@@ -149,13 +149,13 @@ def _encoded(path: bytes) -> str:
 
 def canonical_query(raw: str) -> str:
     """A query with its pairs in order and each side encoded anew."""
-    return _spelled(sorted(_pairs(raw)))
+    return _encoded_query(sorted(_pairs(raw)))
 
 
 def _canonical_queries(raw: str) -> list[str]:
     """How a query may have been signed: see above."""
     as_read = sorted(_pairs(raw), key=lambda pair: (unquote(pair[0]), unquote(pair[1])))
-    return [raw, canonical_query(raw), _spelled(as_read)]
+    return [raw, canonical_query(raw), _encoded_query(as_read)]
 
 
 def _pairs(raw: str) -> list[tuple[str, str]]:
@@ -163,7 +163,7 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in found]
 
 
-def _spelled(pairs: Iterable[tuple[str, str]]) -> str:
+def _encoded_query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         f"{quote(unquote_to_bytes(name), safe='~')}={quote(unquote_to_bytes(value), safe='~')}"
         for name, value in pairs
