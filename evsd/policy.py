@@ -49,9 +49,9 @@ _policy: dict[Permission, Roles] = {}
 _audited: set[Permission] = set()
 _grantable: set[Permission] = set()
 _service_domains: list[str] = []
-_given: dict[str, Role] = {
-    role.id: role for role in (SECURITY_ADMINISTRATOR, TENANT_ADMINISTRATOR, USER, READ_ONLY)
-}
+# Roles that are no one service's.
+COMMON = (SECURITY_ADMINISTRATOR, TENANT_ADMINISTRATOR, USER, READ_ONLY)
+_given: dict[str, Role] = {role.id: role for role in COMMON}
 
 
 def declare(

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from evsd.jobs.service import Jobs
 from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import Pool
 from evsd.pools.watch import SpaceWatch
 from evsd.principal import UnixUser
 from evsd.resource import Resource
+from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 
 
@@ -32,13 +33,14 @@ from evsd.store.database import Database
 class Host:
     """What the services of one evsd share."""
 
+    id: str  # see `evsd.host`
     database: Database
     keys: KeyProcess
     pool: Pool
     space: SpaceWatch
     region: str
-    servers: Path  # the directory of the processes that serve volumes
-    socket_group: int | None  # may open the socket of every server
+    servers: ServerSupervisor
+    jobs: Jobs
     owners: frozenset[int]  # the Unix users that started evsd
     unix_users: Mapping[str, UnixUser]  # whom the settings let others act as
 

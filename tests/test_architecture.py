@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # From the lowest to the highest; a package imports only what stands on lines above its own.
 LAYERS = [
     {"errors", "state_machine", "processes", "logs", "durable", "resource", "space", "policy"},
-    {"connector", "principal", "signature"},
+    {"connector", "host", "principal", "signature"},
     {"images"},
     {"store"},
     {"audit", "pools", "jobs"},
@@ -29,7 +29,7 @@ LAYERS = [
 # evsctl is a client: of what evsd itself is made of it asks over HTTP. (`evsctl hsm check`, which
 # needs no evsd, starts a program of evsd-keys, in a process of its own: it imports none of it.)
 CLIENT_USES = {"cli", "images", "connector", "errors", "processes", "durable", "resource", "space"}
-CLIENT_USES |= {"signature", "policy"}
+CLIENT_USES |= {"host", "signature", "policy"}
 # Written down once for both ends; they need nothing else of evsd themselves.
 OF_BOTH_ENDS = {
     "evsd.services.evs.permissions": "the name of the volume service's domain",

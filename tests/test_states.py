@@ -14,6 +14,7 @@ from evsd.services.evs.attachments.states import (
 )
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
+from evsd.serving.states import SERVER_STATES, ServerEvent, ServerStatus
 from evsd.state_machine import StateMachine
 
 # What the published API says, written down once more and by hand: (state, event, state after).
@@ -60,8 +61,13 @@ reserved detach detaching
 starting detach detaching
 attaching detach detaching
 attached detach detaching
-internal detach detaching
 detaching detach detaching
+"""
+SERVERS = """
+wanted keep kept
+wanted end ending
+kept end ending
+ending end ending
 """
 
 
@@ -75,8 +81,9 @@ def name(state: StrEnum) -> str:
         (KEY_STATES, KeyState, KeyEvent, KEYS),
         (VOLUME_STATES, VolumeStatus, VolumeEvent, VOLUMES),
         (ATTACHMENT_STATES, AttachmentStatus, AttachmentEvent, ATTACHMENTS),
+        (SERVER_STATES, ServerStatus, ServerEvent, SERVERS),
     ],
-    ids=["key", "volume", "attachment"],
+    ids=["key", "volume", "attachment", "server"],
 )
 def test_the_table_allows_exactly_the_published_changes(
     machine: StateMachine[Any, Any], states: type[StrEnum], events: type[StrEnum], allowed: str

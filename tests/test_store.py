@@ -20,11 +20,13 @@ import evsd.jobs.tables  # noqa: F401 - they belong to the tables too
 from evsd.processes import Process
 from evsd.services import load_records
 from evsd.services.evs.key_context import encryption_context
-from evsd.services.evs.tables import Volume
+from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
 from evsd.services.iam.tables import Domain, Project
 from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.tables import Cmk, KeyRelease
+from evsd.serving.keys import KeyUse
+from evsd.serving.tables import ServerRecord
 from evsd.store.database import MIGRATIONS, Database, utcnow
 from evsd.store.tables import History
 from evsd.store.transitions import advance
@@ -198,6 +200,27 @@ def test_what_hung_on_keys_and_who_might_have_them_is_registered(tmp_path: Path)
     found = {(thing.kind, thing.id, thing.name, thing.project_id) for thing in dependents}
     volumes = (("alices", "p"), ("gone", "p"), ("others", "q"))
     assert found == {("volume", name, name, project) for name, project in volumes}
+
+
+def test_servers_that_run_go_on_under_records_of_their_own(tmp_path: Path) -> None:
+    """What evsd served to itself is no attachment any more."""
+    evsds_own = dict(before_releases()[0], id="own", volume_id="others", status="internal")
+    attachments = [*before_releases(), evsds_own]
+    with closing(Database(f"sqlite:///{tmp_path}/evsd.db")) as database:
+        fill_old_and_migrate(database, [*before_ids(), ("attachments", attachments)])
+        with database.reading() as session:
+            left = {attachment.id for attachment in session.scalars(select(Attachment))}
+            servers = {server.id: server for server in session.scalars(select(ServerRecord))}
+    assert left == {"served", "reserved"}
+    found = {(s.id, s.disk_id, s.status, s.own, s.host_id, s.process) for s in servers.values()}
+    assert found == {
+        ("served", "alices", "kept", False, None, SERVER),
+        ("own", "others", "wanted", True, None, SERVER),
+    }
+    key = KeyUse(**servers["served"].key_use)
+    assert (key.service, key.principal, key.key_id) == ("evs", "service:evs for alice", "k")
+    assert (key.domain_id, key.project_id) == ("d", "p")
+    assert key.context == encryption_context("p", "alices")
 
 
 def fill_old_and_migrate(database: Database, content: Rows) -> None:

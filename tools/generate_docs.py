@@ -18,7 +18,16 @@ import evsd
 from evsd.api.app import build_app
 from evsd.cli.main import main as evsctl
 from evsd.daemon.main import main as daemon
-from evsd.policy import NO_ROLE, OPERATOR, Permission, Role, allowed, given_roles, is_grantable
+from evsd.policy import (
+    COMMON,
+    NO_ROLE,
+    OPERATOR,
+    Permission,
+    Role,
+    allowed,
+    given_roles,
+    is_grantable,
+)
 from evsd.policy import permissions as declared
 from evsd.services import modules
 
@@ -69,7 +78,8 @@ def permissions(described: dict[str, Any]) -> str:
 
 
 def _roles() -> list[Role]:
-    return [*given_roles().values(), OPERATOR, NO_ROLE]
+    of_services = set(given_roles().values()) - set(COMMON)  # in the order they were loaded in
+    return [*COMMON, *sorted(of_services), OPERATOR, NO_ROLE]
 
 
 def _row(route: str, operation: dict[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
 from evsd.cli.problems import warn
 from evsd.cli.volumes import pool_trouble
+from evsd.host import host_name
 
 
 @click.command()
@@ -120,7 +120,7 @@ def detach(session: Session, name: str, force: bool) -> None:
     if not attachments:
         raise Refused("", f"volume {volume['name']} is {volume['status']}, not attached", "")
     attachment = attachments[0]
-    elsewhere = attachment["device"] and attachment["host_name"] != socket.gethostname()
+    elsewhere = attachment["device"] and attachment["host_name"] != host_name()
     if elsewhere and not force:
         raise UsageProblem(
             f"host {attachment['host_name']} has it as {attachment['device']}: detach it there, "
@@ -181,7 +181,7 @@ def _take_back(api: Api, name: str, initiator: str) -> None:
 
 def _this_host(transport: str, device: str) -> dict[str, Any]:
     return {
-        "host": socket.gethostname(),
+        "host": host_name(),
         "platform": platform.machine(),
         "os_type": "linux",
         "multipath": False,

@@ -33,6 +33,8 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
+from evsd.host import host_id
+from evsd.jobs.service import Jobs
 from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
@@ -42,7 +44,10 @@ from evsd.processes import harden
 from evsd.service import Host, Service
 from evsd.services import load_records, modules
 from evsd.services.iam.service import IamService, region_of
+from evsd.services.kms import consumers
+from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
+from evsd.store.sqlite import DatabaseUnsupported, url_of
 
 KEY_PROGRAM = "evsd.daemon.key_process"
 
@@ -71,7 +76,7 @@ log = structlog.get_logger()
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], [space], "
-    "[unix_users], [tls].",
+    "[unix_users], [database], [tls].",
 )
 @click.option(
     "--new-database",
@@ -103,14 +108,16 @@ def main(
     """
     configure_logging()
     try:
-        state, settings = StateDirectory(state_dir), read_file(config)
+        settings = read_file(config)
+        with told_of(config):
+            state = StateDirectory(state_dir, settings.database.file)
         pool = settings.pool or state.pool
         if not new_database:
             refuse_lost_database(state, pool)
         accepts |= not state.database.exists()
         with taken(state, pool, new_database=new_database), told_of(config):
             _run(state, pool, settings, http, plain, accepts=accepts)
-    except (BadSettings, PublishedError, SQLAlchemyError, OSError) as error:
+    except (BadSettings, DatabaseUnsupported, PublishedError, SQLAlchemyError, OSError) as error:
         log.error("evsd can't run", reason=str(error))
         sys.exit(1)
 
@@ -135,7 +142,7 @@ def _run(
         refuse_unreadable(hsm)
     with contextlib.ExitStack() as stack:
         load_records()
-        url = f"sqlite:///{state.database}"
+        url = url_of(state.database)
         database = stack.enter_context(contextlib.closing(Database(url)))
         # Before anything else is made: on a full filesystem it has room for all that is.
         database.migrate()
@@ -152,25 +159,16 @@ def _run(
         )
         parts: list[Service] = []
         keys = KeyProcess(paths, lambda ask: _prepare(parts, ask))
-        space = SpaceWatch(
-            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
-        )
-        host = Host(
-            database=database,
-            keys=keys,
-            pool=FilePool(pool),
-            space=space,
-            region=region_of(database, settings.region),
-            servers=state.servers,
-            socket_group=settings.attach.gid,
-            owners=owners,
-            unix_users=settings.mapped_users,
-        )
+        host = _host(state, pool, settings, owners, database, keys)
         parts += [module.build(host) for module in modules("service")]
         stack.enter_context(keys).start()
+        stack.enter_context(host.servers).start()
         for part in parts:
-            stack.enter_context(part).start()
-        stack.enter_context(space).start()
+            stack.enter_context(part)
+        stack.enter_context(host.jobs)  # which end before what they work with
+        for part in parts:
+            part.start()
+        stack.enter_context(host.space).start()
         app = build_app(modules("routes"), host, parts, _gatekeeper(parts))
         trouble = await_keys(keys)
         for part in parts:
@@ -178,6 +176,40 @@ def _run(
         with _signals_are_uvicorns():
             Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
     log.info("evsd stopped")
+
+
+def _host(
+    state: StateDirectory,
+    pool: Path,
+    settings: FileSettings,
+    owners: frozenset[int],
+    database: Database,
+    keys: KeyProcess,
+) -> Host:
+    own_id, files = host_id(state.host), FilePool(pool)
+    servers = ServerSupervisor(
+        database,
+        files,
+        consumers,
+        state.release_socket,
+        state.servers,
+        own_id,
+        settings.attach.gid,
+    )
+    return Host(
+        id=own_id,
+        database=database,
+        keys=keys,
+        pool=files,
+        space=SpaceWatch(
+            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
+        ),
+        region=region_of(database, settings.region),
+        servers=servers,
+        jobs=Jobs(database, own_id),
+        owners=owners,
+        unix_users=settings.mapped_users,
+    )
 
 
 def _filesystems(state: StateDirectory, pool: Path) -> dict[str, Path]:

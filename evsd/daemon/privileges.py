@@ -107,7 +107,7 @@ def _own(state: StateDirectory, entry: pwd.struct_passwd) -> None:
         return
     made = [state.lock, state.servers, state.pool]
     there = [state.path, *state.path.rglob("*")] if state.path.stat().st_uid != uid else made
-    for path in there:
+    for path in (*there, state.database_lock):
         if path.exists():  # the pool may be elsewhere
             os.chown(path, uid, gid, follow_symlinks=False)
 

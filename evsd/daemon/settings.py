@@ -25,6 +25,9 @@
     [space]                            # on the filesystems of pool and state directory
     low_percent = 10                   # with less free than this part the alarm is raised
 
+    [database]                         # of records; default: STATE_DIR/evsd.db
+    url = "sqlite:////srv/db/evsd.db"  # in a directory of evsd's user; only SQLite is supported yet
+
     [tls]                              # for --http; read before root is given up
     certificate = "/etc/evsd/tls.crt"  # with the chain below it
     key = "/etc/evsd/tls.key"
@@ -60,6 +63,7 @@ from evsd.policy import Role, given_roles
 from evsd.principal import DEFAULT, UnixUser
 from evsd.services import load_records
 from evsd.serving.files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
+from evsd.store.sqlite import DatabaseUnsupported, file_of
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.
@@ -200,6 +204,25 @@ class TlsSettings(BaseModel):
     key: Path
 
 
+class DatabaseSettings(BaseModel):
+    """The table ``[database]``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The database's file, where it is not in the state directory; raises `BadSettings`.
+
+        What is wrong is told without the URL, in which there may be a password.
+        """
+        try:
+            return None if self.url is None else file_of(self.url)
+        except DatabaseUnsupported as error:
+            raise BadSettings(f"[database] url can't be used: {error}") from error
+
+
 class FileSettings(BaseModel):
     """What the TOML file may hold."""
 
@@ -213,6 +236,7 @@ class FileSettings(BaseModel):
     attach: AttachSettings = AttachSettings()
     space: SpaceSettings = SpaceSettings()
     unix_users: dict[str, Mapped] = {}
+    database: DatabaseSettings = DatabaseSettings()
     tls: TlsSettings | None = None
 
     @property
@@ -227,9 +251,9 @@ class FileSettings(BaseModel):
 
 
 class StateDirectory:
-    """Where everything of one evsd is."""
+    """Where everything of one evsd is; the database may be elsewhere."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: Path | None = None) -> None:
         self.path = path.absolute()
         if len(str(self.path)) > LONGEST_STATE_DIR:
             raise BadSettings(
@@ -237,14 +261,16 @@ class StateDirectory:
                 f"characters, at most {LONGEST_STATE_DIR}"
             )
         self.http_socket = self.path / "evsd.sock"
-        self.database = self.path / "evsd.db"
+        self.database = database or self.path / "evsd.db"
         self.lock = self.path / "evsd.lock"
+        self.database_lock = self.database.with_suffix(".lock")  # the same, if it is in here
         self.audit_log = self.path / "audit.log"
         self.token = self.path / "token"
         self.release_socket = self.path / "keys.sock"
         self.servers = self.path / "nbd"
         self.pool = self.path / "pool"
-        self.changes = self.path / "evsd.changes"
+        self.changes = self.database.with_suffix(".changes")
+        self.host = self.path / "evsd.host"
 
     def is_own(self, path: Path) -> bool:
         """Whether this is the name of something that evsd makes in it."""

@@ -39,7 +39,9 @@ def taken(state: StateDirectory, pool: Path, *, new_database: bool) -> Iterator[
     os.umask(0o077)
     _refuse_foreign(state, new_database=new_database)
     state.path.mkdir(parents=True, exist_ok=True)
-    with _only_one(state.lock):
+    with contextlib.ExitStack() as stack:
+        for lock in sorted({state.lock, state.database_lock}):
+            stack.enter_context(_only_one(lock))
         if not state.servers.exists():
             # Others may pass through to the sockets, whose own modes and peer checks decide.
             state.path.chmod(0o711)
@@ -58,7 +60,9 @@ def _refuse_foreign(state: StateDirectory, *, new_database: bool) -> None:
     What was put back from a backup has no lock, but a token or a database; with --new-database
     it may be a pool alone, whose keys are in an HSM.
     """
-    marks = (state.lock, state.database, state.token / "pin")
+    marks = [state.lock, state.token / "pin"]
+    if state.database.parent == state.path:
+        marks.append(state.database)
     if not state.path.exists() or any(mark.exists() for mark in marks):
         return
     there = state.path.iterdir()
@@ -74,7 +78,7 @@ def _refuse_foreign(state: StateDirectory, *, new_database: bool) -> None:
 
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
-    """Two evsd on one state directory would fight over its token and its servers."""
+    """Two evsd on one state directory, or database, would fight over token, servers and records."""
     # Root does this in a directory of evsd's user, who must not lead it elsewhere by a link.
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

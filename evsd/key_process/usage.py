@@ -20,15 +20,15 @@ class Key(Protocol):
 
     @property
     def id(self) -> str:
-        """Which key."""
+        """Its id."""
 
     @property
     def version(self) -> int:
-        """The one that is used now."""
+        """The newest."""
 
     @property
     def domain_id(self) -> str:
-        """Whose it is."""
+        """The owner's."""
 
 
 @dataclass(slots=True)

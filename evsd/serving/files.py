@@ -1,4 +1,4 @@
-"""Where the servers of attachments have their files: sockets, logs, reports of their clients."""
+"""Where the servers have their files: sockets, logs, reports of their clients."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ class ServerFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def own_directory(self, attachment_id: str) -> Path:
-        """The directory of the attachment's socket alone.
+    def own_directory(self, server_id: str) -> Path:
+        """The directory of its socket alone.
 
         Named by a part of the id that tells it well enough: a socket's path is short.
         """
-        return self.directory / attachment_id.replace("-", "")[:DIRECTORY_NAME_LENGTH]
+        return self.directory / server_id.replace("-", "")[:DIRECTORY_NAME_LENGTH]
 
-    def socket(self, attachment_id: str) -> Path:
-        """The unix socket on which the attachment's volume is served.
+    def socket(self, server_id: str) -> Path:
+        """The unix socket on which it serves.
 
-        An earlier evsd had no such directories; what it has attached keeps its socket.
+        An earlier evsd had no such directories; what that has started keeps its socket.
         """
-        own = self.own_directory(attachment_id)
+        own = self.own_directory(server_id)
         return own / SOCKET_NAME if own.is_dir() else own.with_suffix(".sock")
 
-    def log(self, attachment_id: str) -> Path:
+    def log(self, server_id: str) -> Path:
         """What the server says."""
-        return self.directory / f"{attachment_id}.log"
+        return self.directory / f"{server_id}.log"
 
-    def report(self, attachment_id: str) -> Path:
+    def report(self, server_id: str) -> Path:
         """Who is connected, as the server tells; one that an earlier evsd has started does not."""
-        return self.directory / f"{attachment_id}.clients"
+        return self.directory / f"{server_id}.clients"
 
     def sockets(self) -> set[Path]:
         """All that there are."""
         return {*self.directory.glob("*.sock"), *self.directory.glob(f"*/{SOCKET_NAME}")}
 
-    def remove(self, attachment_id: str) -> None:
+    def remove(self, server_id: str) -> None:
         """Those of a server that has ended."""
-        self.socket(attachment_id).unlink(missing_ok=True)
+        self.socket(server_id).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):  # of an earlier evsd, or not served yet
-            self.own_directory(attachment_id).rmdir()
-        self.log(attachment_id).unlink(missing_ok=True)
-        self.report(attachment_id).unlink(missing_ok=True)
+            self.own_directory(server_id).rmdir()
+        self.log(server_id).unlink(missing_ok=True)
+        self.report(server_id).unlink(missing_ok=True)
 
     def remove_unused_reports(self) -> None:
         """Those of servers that never got their ticket."""

@@ -1,4 +1,4 @@
-"""Doing again what has failed: starting the server of an attachment, or ending it."""
+"""Doing again what has failed: starting a server, or ending it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = structlog.get_logger()
 
 
 class Retries(Resource):
-    """One thread for each attachment on which something is left to do; it tries until it is done.
+    """One thread for each server on which something is left to do; it tries until it is done.
 
-    `left(attachment_id)` says whether it is; `attempt(attachment_id)` does it, or raises. What is
+    `left(server_id)` says whether it is; `attempt(server_id)` does it, or raises. What is
     true counts, not what was reported: nothing is lost by a report that comes twice, late, or in
     the middle. `begins` and `fails` are what the log says of an attempt.
     """
@@ -45,46 +45,46 @@ class Retries(Resource):
         """Begin no attempt any more; one that is under way is the next run of evsd's to judge."""
         self._stopping.set()
 
-    def begin(self, attachment_id: str) -> None:
+    def begin(self, server_id: str) -> None:
         """See to it, on a thread of its own, that nothing is left to do."""
         with self._lock:
-            if attachment_id in self._under_way:
+            if server_id in self._under_way:
                 return
-            self._under_way.add(attachment_id)
-        name = f"retry-{attachment_id}"
-        threading.Thread(target=self._run, args=(attachment_id,), name=name, daemon=True).start()
+            self._under_way.add(server_id)
+        name = f"retry-{server_id}"
+        threading.Thread(target=self._run, args=(server_id,), name=name, daemon=True).start()
 
-    def forget(self, attachment_id: str) -> None:
-        """The attachment is no more."""
-        self._times.pop(attachment_id, None)
+    def forget(self, server_id: str) -> None:
+        """It is no more."""
+        self._times.pop(server_id, None)
 
-    def _run(self, attachment_id: str) -> None:
-        while not self._settled(attachment_id):
-            if self._stopping.wait(self._pause(attachment_id)):
+    def _run(self, server_id: str) -> None:
+        while not self._settled(server_id):
+            if self._stopping.wait(self._pause(server_id)):
                 return
-            log.error(self._begins, attachment=attachment_id)
+            log.error(self._begins, server=server_id)
             try:
-                self._attempt(attachment_id)
+                self._attempt(server_id)
             except ServerFailed as error:
-                log.error(self._fails, attachment=attachment_id, reason=str(error))
+                log.error(self._fails, server=server_id, reason=str(error))
             except Exception:
-                log.exception(self._fails, attachment=attachment_id)
+                log.exception(self._fails, server=server_id)
 
-    def _settled(self, attachment_id: str) -> bool:
+    def _settled(self, server_id: str) -> bool:
         """Whether nothing is left to do; then, in the same moment, this thread is no more."""
         with self._lock:
             try:
-                left = self._left(attachment_id)
+                left = self._left(server_id)
             except Exception:
-                log.exception("not known what is left to do", attachment=attachment_id)
+                log.exception("not known what is left to do", server=server_id)
                 left = True  # `attempt` asks again, after the pause
             if not left:
-                self._under_way.discard(attachment_id)
+                self._under_way.discard(server_id)
             return not left
 
-    def _pause(self, attachment_id: str) -> float:
+    def _pause(self, server_id: str) -> float:
         """Nothing before the first attempt, more the more there were in the last minutes."""
-        now, times = time.monotonic(), self._times[attachment_id]
+        now, times = time.monotonic(), self._times[server_id]
         while times and times[0] < now - WINDOW_S:
             times.popleft()
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** len(times)) if times else 0

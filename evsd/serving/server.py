@@ -41,6 +41,10 @@ class ServerFailed(Exception):
     """The process ended, or did not answer in time; the message is what it said last."""
 
 
+class ServerNotEnded(ServerFailed):
+    """A process can't be ended yet: it has the disk's file, and may write to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What a server is started with.
@@ -63,8 +67,8 @@ class ServerSettings:
 def stop(server: Process) -> None:
     """Let a server finish the requests in flight, flush and end; kill it if it can't.
 
-    Returns when all its threads have ended and the volume is free; raises `ServerFailed` if they
-    don't even when it is killed, as a thread in a disk's hands may: its volume must not get a
+    Returns when all its threads have ended and the volume is free; raises `ServerNotEnded` if
+    they don't even when it is killed, as a thread in a disk's hands may: its volume must not get a
     second server then.
     """
     try:
@@ -83,7 +87,7 @@ def stop(server: Process) -> None:
         return
     finally:
         os.close(pidfd)
-    raise ServerFailed(f"process {server.pid} can't be ended, its disk may hang")
+    raise ServerNotEnded(f"process {server.pid} can't be ended, its disk may hang")
 
 
 def ended(pidfd: int, timeout_s: float) -> bool:

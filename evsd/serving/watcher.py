@@ -19,7 +19,7 @@ log = structlog.get_logger()
 class Watcher(Resource):
     """One thread that waits on the pidfds of all servers, children of this evsd or of its last run.
 
-    `on_exit(attachment_id, process)` is called on that thread, once for each process that ends.
+    `on_exit(server_id, process)` is called on that thread, once for each process that ends.
     """
 
     def __init__(self, on_exit: Callable[[str, Process], None]) -> None:
@@ -45,19 +45,19 @@ class Watcher(Resource):
         os.close(self._wake_writer)
         self._selector.close()
 
-    def watch(self, attachment_id: str, process: Process) -> None:
+    def watch(self, server_id: str, process: Process) -> None:
         """Watch a running server; one that is gone already is reported at once."""
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
-            self._on_exit(attachment_id, process)
+            self._on_exit(server_id, process)
             return
         if Process.of(process.pid) not in (process, None):  # the pid is another's by now
             os.close(pidfd)
-            self._on_exit(attachment_id, process)
+            self._on_exit(server_id, process)
             return
         with self._lock:
-            self._selector.register(pidfd, selectors.EVENT_READ, (attachment_id, process))
+            self._selector.register(pidfd, selectors.EVENT_READ, (server_id, process))
 
     def _run(self) -> None:
         while not self._stopping:
@@ -65,14 +65,14 @@ class Watcher(Resource):
                 if key.data is not None:
                     self._ended(int(key.fd), *key.data)
 
-    def _ended(self, pidfd: int, attachment_id: str, process: Process) -> None:
+    def _ended(self, pidfd: int, server_id: str, process: Process) -> None:
         with self._lock:
             self._selector.unregister(pidfd)
         with contextlib.suppress(ChildProcessError):  # one that the last evsd started
             os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
         try:
-            self._on_exit(attachment_id, process)
+            self._on_exit(server_id, process)
         except Exception:
             # This thread must live as long as evsd: every other server depends on it.
-            log.exception("a server's end was not dealt with", attachment=attachment_id)
+            log.exception("a server's end was not dealt with", server=server_id)

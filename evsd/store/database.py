@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from evsd.errors import storage_error
-from evsd.space import refusal
-from evsd.store.changes import NotedChanges
-from evsd.store.reserve import Reserve
+from evsd.store.sqlite import READ_ONLY, SqliteFile, file_of, set_up
 from evsd.store.tables import History
 
-READ_ONLY = "evsd_read_only"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# What SQLite fails with where its files can't grow or be made. All but the first have more causes.
-STORAGE_ERRORS = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-}
 # As text it costs a change 0.1 ms, by way of the ORM 0.3.
 ONE_MORE = text("UPDATE history SET changes = changes + 1 RETURNING changes")
 
@@ -54,12 +38,13 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        """Raises `DatabaseUnsupported` for what is no SQLite: what that needs is in `sqlite`."""
         self.url = url
-        self.engine = _engine(url)
-        # SQLite's file has a name beside which others go; another store would be told a path.
-        self._file = Path(str(make_url(url).database))
-        self._noted = NotedChanges(self._file.with_suffix(".changes"))
-        self._reserve: Reserve | None = None
+        self._file = SqliteFile(file_of(url))
+        # No limit of connections: the number of threads is one already, and a thread that waited
+        # for the pool while another waits for the write lock would wait for it twice.
+        self.engine = create_engine(url, max_overflow=-1)
+        set_up(self.engine)
         self._generations = itertools.count(1)
         self.generation = 0  # grows with every transaction of this process, see `cache`
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
@@ -70,10 +55,10 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A unit of work: committed at the end, rolled back on any exception."""
-        with self._storage(), self._writers.begin() as session:
+        with self._file.storage(), self._writers.begin() as session:
             yield session
             changes: int = session.execute(ONE_MORE).scalar_one()
-        self._noted.note(changes)
+        self._file.noted.note(changes)
         self.written_elsewhere()
 
     def before_commit(self, work: Callable[[Session], None]) -> None:
@@ -87,24 +72,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A consistent view for reading only."""
-        with self._storage(), self._readers.begin() as session:
+        with self._file.storage(), self._readers.begin() as session:
             yield session
-
-    @contextmanager
-    def _storage(self) -> Iterator[None]:
-        """Name what the filesystem refuses."""
-        try:
-            yield
-        except OperationalError as error:
-            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-            if code not in STORAGE_ERRORS:
-                raise
-            cause = refusal(self._file.parent)
-            if code == sqlite3.SQLITE_FULL:  # even if there is room again
-                cause = cause or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if cause is None:
-                raise
-            raise storage_error("the state directory", self._file.parent, cause) from error
 
     def migrate(self) -> None:
         """Bring the schema to the version this program knows; once, by evsd, at start."""
@@ -112,22 +81,22 @@ class Database:
         from alembic import command
         from alembic.config import Config
 
-        self._reserve = Reserve(self._file)
+        self._file.reserve()
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self._storage(), self.engine.connect() as connection:
+        with self._file.storage(), self.engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
         with self.transaction() as session:
-            history = session.get_one(History, 1)
-            if history.changes < self._noted.highest:
-                history.changes, history.restored = self._noted.highest, True
+            history, highest = session.get_one(History, 1), self._file.noted.highest
+            if history.changes < highest:
+                history.changes, history.restored = highest, True
         self.hold_reserve()
 
     def hold_reserve(self) -> bool:
         """Take, or take again, the room that changes need; False where there is not so much."""
-        return self._reserve is not None and self._reserve.hold()
+        return self._file.hold_reserve()
 
     @property
     def restored(self) -> bool:
@@ -143,35 +112,4 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-        if self._reserve is not None:
-            self._reserve.close()
-        self._noted.close()
-
-
-def _engine(url: str) -> Engine:
-    # No limit of connections: the number of threads is one already, and a thread that waited
-    # for the pool while another waits for the write lock would wait for it twice.
-    engine = create_engine(url, max_overflow=-1)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _sqlite_connect)
-        event.listen(engine, "begin", _sqlite_begin)
-    return engine
-
-
-def _sqlite_connect(connection: Any, _record: Any) -> None:
-    # pysqlite's own transaction handling would begin late and deferred: we emit BEGIN ourselves.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=10000",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _sqlite_begin(connection: Any) -> None:
-    # A deferred BEGIN fails with SQLITE_BUSY when it turns into a write: 51 of 200 concurrent
-    # updates went through, 200 of 200 with IMMEDIATE.
-    read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        self._file.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, LargeBinary, String
+from sqlalchemy import JSON, ColumnElement, DateTime, LargeBinary, String, or_
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Id = String(64)
@@ -33,6 +33,24 @@ class Stateful(Base):
     __abstract__ = True
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     status: Mapped[str] = mapped_column(String(32), index=True)
+
+
+class OnHost:
+    """Mixed into the tables of what is done on one host, whose records that host alone touches.
+
+    Without an id a record is from before hosts were told apart: of the one there was.
+    """
+
+    host_id: Mapped[str | None] = mapped_column(Id)
+
+    @classmethod
+    def on(cls, host_id: str) -> ColumnElement[bool]:
+        """Whether a record is of this host."""
+        return or_(cls.host_id == host_id, cls.host_id.is_(None))
+
+    def is_on(self, host_id: str) -> bool:
+        """The same of one that was read."""
+        return self.host_id in (host_id, None)
 
 
 class History(Base):

@@ -56,8 +56,14 @@ WITHOUT_MIGRATIONS_AFTER_0008 = (
     "ALTER TABLE key_versions DROP COLUMN profile",
     "DROP TABLE quotas",
     "ALTER TABLE attachments DROP COLUMN attached_by",
-    "ALTER TABLE attachments DROP COLUMN owner_uid",
-    "ALTER TABLE attachments DROP COLUMN server_boot",
+    "ALTER TABLE attachments DROP COLUMN host_id",
+    "ALTER TABLE attachments ADD COLUMN server_pid INTEGER",
+    "ALTER TABLE attachments ADD COLUMN server_start INTEGER",
+    "UPDATE attachments SET (server_pid, server_start) = (SELECT pid, started FROM servers)",
+    "DROP TABLE servers",
+    "ALTER TABLE jobs DROP COLUMN host_id",
+    "ALTER TABLE jobs DROP COLUMN boot",
+    "ALTER TABLE jobs DROP COLUMN arguments",
 )
 
 
@@ -150,8 +156,8 @@ def test_what_has_the_pid_and_the_start_of_a_server_of_another_boot_is_a_strange
             evsd.stop()
             os.kill(server, signal.SIGKILL)
             evsd.restarted_with(
-                f"UPDATE attachments SET server_pid = {stranger.pid}, server_start = {started}, "  # noqa: S608
-                f"server_boot = '{uuid.uuid4()}'"
+                f"UPDATE servers SET pid = {stranger.pid}, started = {started}, "  # noqa: S608
+                f"boot = '{uuid.uuid4()}'"
             )
             until(lambda: qemu_io(uri, "read -P 1 0 4k").returncode == 0, 60)
             evsd.ok("detach", "data")

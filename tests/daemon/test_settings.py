@@ -77,6 +77,7 @@ def test_a_file_that_is_no_text_is_told_by_its_line(tmp_path: Path) -> None:
     [
         ('[unix_users]\nroot = "king"', "[unix_users] root must be a role"),
         ('[tls]\ncertificate = "/no"\nkey = "/no"', "[tls] /no, /no"),
+        ('[database]\nurl = "mysql://h/d"', "[database] url can't be used: mysql is not"),
         ('user = "nosuch"', 'user = "nosuch": there is no such Unix user'),
     ],
 )

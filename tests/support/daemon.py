@@ -26,12 +26,9 @@ from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
 
 VENV_BIN = Path(sys.executable).parent
-_PATHS = [str(Path(__file__).with_name("as_installed")), os.environ.get("PYTHONPATH", "")]
-AS_INSTALLED = {"PYTHONPATH": os.pathsep.join(filter(None, _PATHS))}
-"""Environment of evsd and evsctl: they don't load what is there for tests alone.
-
-What the tests themselves have in it, if anything, is what measures evsd (tests/measured).
-"""
+_ADDED = [str(Path(__file__).with_name("as_installed")), *filter(None, [os.getenv("PYTHONPATH")])]
+AS_INSTALLED = {"PYTHONPATH": os.pathsep.join(_ADDED)}
+"""Environment of evsd and evsctl: nothing is loaded that is there for tests alone."""
 # Long: a machine that is busy with other things fails no test. What comes in time costs nothing.
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 90

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from evsd.key_channel.call import Call
+from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.tables import Volume
 from evsd.services.iam.tables import Project
+from evsd.serving.keys import KeyUse
 
 
 def encryption_context(project_id: str, volume_id: str) -> dict[str, str]:
@@ -20,4 +22,17 @@ def service_call(volume: Volume, project: Project, source: str, request_id: str)
         project_id=project.id,
         source=source,
         request_id=request_id,
+    )
+
+
+def key_use(volume: Volume, project: Project) -> KeyUse:
+    """What the volume's server needs of the KMS."""
+    call = service_call(volume, project, "evsd", volume.id)
+    return KeyUse(
+        service=CONSUMER.service,
+        principal=call.principal,
+        domain_id=call.domain_id,
+        project_id=call.project_id,
+        key_id=volume.cmk_id,
+        context=encryption_context(project.id, volume.id),
     )

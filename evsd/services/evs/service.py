@@ -5,8 +5,10 @@ from __future__ import annotations
 from evsd.service import Host, Service
 from evsd.services.evs.attachments.service import AttachmentService
 from evsd.services.evs.volumes.headers import VolumeHeaders
+from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.quotas import QuotaService
 from evsd.services.evs.volumes.registration import VolumeRegistration
+from evsd.services.evs.volumes.servable import Servable
 from evsd.services.evs.volumes.service import VolumeService
 
 
@@ -15,23 +17,23 @@ class EvsService(Service):
 
     def __init__(self, host: Host) -> None:
         database, keys, pool = host.database, host.keys, host.pool
+        servable = Servable(keys, pool)
         self.host = host
-        self.attachments = AttachmentService(database, keys, pool, host.servers, host.socket_group)
+        self.attachments = AttachmentService(database, servable, host.servers, host.id)
         self.volumes = VolumeService(
-            database, keys, pool, self.attachments.own_use, self.attachments.end_own_use
+            database, keys, pool, OwnUse(database, servable, host.servers), host.jobs
         )
         self.registration = VolumeRegistration(database, keys, pool)
         self.headers = VolumeHeaders(database, keys, pool)
         self.quotas = QuotaService(database)
 
     def start(self) -> None:
-        """Take up attachments and servers, then what was begun with volumes."""
-        self.attachments.start()  # it ends what the last run served to itself
-        self.volumes.recover()
+        """End attachments that were left unfinished, then take up what was begun with volumes."""
+        self.attachments.start()
+        self.volumes.start()
 
     def close(self) -> None:
-        """Stop what works on volumes, then what watches their servers."""
-        self.volumes.close()
+        """End no more attachments."""
         self.attachments.close()
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from evsd.processes import Process
-from evsd.store.tables import Base, Id, Stateful
+from evsd.services.evs.attachments.connector import Connector, ConnectorColumn
+from evsd.store.tables import Base, Id, OnHost, Stateful
 
 
 class Volume(Stateful):
@@ -47,13 +46,8 @@ class Quota(Base):
     gigabytes: Mapped[int | None]
 
 
-class Attachment(Stateful):
-    """One use of a volume: reserved for a host, or served by one nbdkit process.
-
-    `server` is that process, kept in three columns: whom evsd watches, and has to end. Whether it
-    may have the key too, its `KeyRelease` says, which goes first. Its socket is for the Unix user
-    `owner_uid`, where whoever attached it is one.
-    """
+class Attachment(OnHost, Stateful):
+    """One use of a volume: reserved for a host, or served there by the server of the same id."""
 
     __tablename__ = "attachments"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -62,23 +56,7 @@ class Attachment(Stateful):
     status: Mapped[str] = mapped_column(String(32), index=True)
     mode: Mapped[str] = mapped_column(String(2), default="rw")
     instance: Mapped[str | None] = mapped_column(String(64))
-    connector: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    server_pid: Mapped[int | None]
-    server_start: Mapped[int | None]
-    server_boot: Mapped[str | None] = mapped_column(String(36))
+    connector: Mapped[Connector] = mapped_column(ConnectorColumn, default=Connector())
     attached_by: Mapped[str | None] = mapped_column(String(255))
-    owner_uid: Mapped[int | None]
     attached_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
-
-    @property
-    def server(self) -> Process | None:
-        """The process that was started last, if any was; it may have ended."""
-        if self.server_pid is None or self.server_start is None or self.server_boot is None:
-            return None
-        return Process(self.server_pid, self.server_start, self.server_boot)
-
-    @server.setter
-    def server(self, process: Process) -> None:
-        self.server_pid, self.server_start = process.pid, process.started
-        self.server_boot = process.boot

@@ -471,7 +471,7 @@ class KeysByTags(Request[TaggedKeys]):
     offset: int
 
 
-# --- the volume service's use of keys ------------------------------------------------------------
+# --- other services' use of keys ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

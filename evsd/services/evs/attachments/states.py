@@ -15,7 +15,6 @@ class AttachmentStatus(StrEnum):
     ATTACHING = "attaching"
     ATTACHED = "attached"
     DETACHING = "detaching"
-    INTERNAL = "internal"  # evsd's own use of a volume that nobody can attach meanwhile
 
 
 class AttachmentEvent(StrEnum):
@@ -38,7 +37,6 @@ ATTACHMENT_STATES = StateMachine(
         (_S.STARTING, _E.DETACH): _S.DETACHING,
         (_S.ATTACHING, _E.DETACH): _S.DETACHING,
         (_S.ATTACHED, _E.DETACH): _S.DETACHING,
-        (_S.INTERNAL, _E.DETACH): _S.DETACHING,
         (_S.DETACHING, _E.DETACH): _S.DETACHING,  # again, where the last try got stuck
     }
 )

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.routes import Caller, Model, needs, router
-from evsd.services.evs.attachments.service import NewAttachment
+from evsd.services.evs.attachments import connector
+from evsd.services.evs.attachments.attaching import NewAttachment
 from evsd.services.evs.attachments.states import SERVING
 from evsd.services.evs.errors import EvsBadRequest
 from evsd.services.evs.permissions import EvsPermission
@@ -202,7 +203,7 @@ def create_attachment(body: CreateAttachmentBody, call: Caller, evs: UsesEvs) ->
         call,
         NewAttachment(
             volume_id=wanted.volume_uuid,
-            connector=wanted.connector or {},
+            connector=connector.Connector.of(wanted.connector) if wanted.connector else None,
             mode=wanted.mode or "rw",
             instance=wanted.instance_uuid,
         ),
@@ -235,7 +236,8 @@ def update_attachment(
     attachment_id: str, body: UpdateAttachmentBody, call: Caller, evs: UsesEvs
 ) -> AttachmentResponse:
     """Attach a reserved volume, or note the device of an attached one."""
-    attachment = evs.attachments.serve(call, attachment_id, body.attachment.connector)
+    wanted = connector.Connector.of(body.attachment.connector)
+    attachment = evs.attachments.update(call, attachment_id, wanted)
     return AttachmentResponse(attachment=_view(evs, attachment))
 
 
@@ -282,7 +284,7 @@ def _view(evs: EvsService, attachment: Attachment) -> AttachmentView:
         status=attachment.status,
         attach_mode=attachment.mode,
         attached_at=attachment.attached_at.isoformat() if attachment.attached_at else None,
-        connector=attachment.connector,
+        connector=dict(attachment.connector.given),
         connection_info=_connection(socket, attachment) if serving else {},
         attached_by=attachment.attached_by,
         clients=[_client_view(client) for client in evs.attachments.clients(attachment)],

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from evsd.api.fields import UUID_PATTERN, VolumeId, microseconds, printable
 from evsd.api.routes import Caller, Model, needs, router
 from evsd.key_channel.call import Call
-from evsd.services.evs.attachments.health import device_state, server_state
+from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.errors import (
     EvsBadField,
     EvsBadRequest,
@@ -27,7 +27,7 @@ from evsd.services.evs.routes.parts import UsesEvs
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import EVS
 from evsd.services.evs.tables import Attachment, Volume
-from evsd.services.evs.volumes.service import NewVolume
+from evsd.services.evs.volumes.creation import NewVolume
 from evsd.space import Level, in_words
 
 ENCRYPTED, CMK_ID = "__system__encrypted", "__system__cmkid"
@@ -266,7 +266,7 @@ def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
         job_id=job.id,
         job_type=job.type,
         status=job.status,
-        progress=evs.volumes.percent(job),
+        progress=evs.host.jobs.percent(job),
         begin_time=_job_time(job.begin_at),
         end_time=_job_time(job.end_at) if job.end_at else None,
         entities=JobEntities(**job.entities),
@@ -321,7 +321,7 @@ def show_view(call: Call, evs: EvsService, volume_id: str) -> VolumeView:
     for attachment in attachments:
         clients = evs.attachments.clients(attachment)
         looked = {
-            SERVER: server_state(attachment),
+            SERVER: evs.attachments.server_state(attachment),
             DEVICE: device_state(attachment),
             ACCESS_MODE: attachment.mode,
             ATTACHED_BY: attachment.attached_by,
@@ -383,8 +383,8 @@ def _attachment(attachment: Attachment) -> AttachmentOfVolume:
         id=attachment.volume_id,
         volume_id=attachment.volume_id,
         server_id=attachment.instance or "",
-        device=str(attachment.connector.get("mountpoint") or ""),
-        host_name=str(attachment.connector.get("host") or ""),
+        device=attachment.connector.mountpoint,
+        host_name=attachment.connector.host,
         attached_at=microseconds(attachment.attached_at) if attachment.attached_at else "",
     )
 

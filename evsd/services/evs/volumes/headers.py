@@ -25,7 +25,7 @@ from evsd.services.evs.errors import (
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes.service import find
+from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.kms.errors import BadCiphertext, KeyNotFound, KeyUnusable
 from evsd.services.kms.operations import CompareServiceKeys

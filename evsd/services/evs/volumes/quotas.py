@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from evsd.jobs.service import RUNNING
 from evsd.jobs.tables import Job
 from evsd.services.evs.errors import EvsProjectMismatch, GigabyteQuotaExceeded, VolumeQuotaExceeded
 from evsd.services.evs.tables import Quota, Volume
@@ -99,7 +100,7 @@ def _usage(session: Session, project_id: str) -> Usage:
     by_type = {kind: (count, size) for kind, count, size in session.execute(query).tuples()}
     growing = select(Job.entities, Volume.size_gib).where(
         Job.project_id == project_id,
-        Job.status == "RUNNING",
+        Job.status == RUNNING,
         Job.type == journal.EXTEND,
         Volume.id == Job.entities["volume_id"].as_string(),
     )

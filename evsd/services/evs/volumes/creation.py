@@ -1,0 +1,160 @@
+"""Creating volumes: the record is there before the file; where that fails, neither is left.
+
+A thick volume is filled, and does not exist before that has ended. After an interruption the file
+says how far it came: one that is whole makes a volume, any other is removed with its record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sqlalchemy.orm import Session
+
+from evsd.errors import PublishedError
+from evsd.jobs.kinds import JobKind, Work
+from evsd.jobs.service import finish
+from evsd.jobs.tables import Job
+from evsd.key_channel.call import Call
+from evsd.key_channel.codec import decode, encode
+from evsd.pools.pool import Pool, PoolError
+from evsd.services.evs.key_context import encryption_context
+from evsd.services.evs.limits import GIB
+from evsd.services.evs.tables import Volume
+from evsd.services.evs.volumes import journal
+from evsd.services.evs.volumes.deletion import Removal, forget, interrupted
+from evsd.services.evs.volumes.failures import FAILURES, published
+from evsd.services.evs.volumes.own_use import OwnUse
+from evsd.services.evs.volumes.preallocation import preallocate
+from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.kms.operations import ServiceKey
+from evsd.store.database import Database, utcnow
+from evsd.store.transitions import advance
+from nbd_plugin import luks2
+
+
+@dataclass(frozen=True, slots=True)
+class NewVolume:
+    """What a caller asks for, already checked for form. Without `cmk_id`: the default key."""
+
+    name: str
+    size_gib: int
+    thick: bool = False
+    description: str = ""
+    volume_type: str = "SSD"
+    availability_zone: str = "local"
+    cmk_id: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class FileUnreadable(Exception):
+    """Nobody can tell what the file of an interrupted creation holds; `cause` says why."""
+
+    def __init__(self, cause: PoolError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Creation(JobKind):
+    """The job: raises `PoolFailed`, what a full pool refuses, and what serving is refused with."""
+
+    name = journal.CREATE
+    failures: ClassVar = (*FAILURES, FileUnreadable)
+
+    def __init__(self, database: Database, pool: Pool, own_use: OwnUse, removal: Removal) -> None:
+        self._database, self._pool = database, pool
+        self._own_use, self._removal = own_use, removal
+
+    def lasts(self, job: Job, *, resumed: bool) -> bool:
+        """A thick volume is filled; what is left of an interrupted one is soon dealt with."""
+        return bool(job.arguments.get("thick")) and not resumed
+
+    def run(self, job: Job, work: Work) -> None:
+        """Make the file, and fill it."""
+        with self._database.reading() as session:
+            volume = session.get_one(Volume, journal.volume_of(job))
+        header = _header(volume, decode(ServiceKey, job.arguments["key"]))
+        self._pool.create(header)
+        if not header.thin:
+            preallocate(self._own_use, volume.id, 0, header.size, work)
+            self._pool.settle(volume.id)
+
+    def resume(self, job: Job, work: Work) -> None:  # noqa: ARG002
+        """Go by the file."""
+        volume_id = journal.volume_of(job)
+        try:
+            whole = self._pool.whole(volume_id)
+        except PoolError as error:
+            raise FileUnreadable(error) from error
+        if whole is None:
+            raise interrupted()
+        with self._database.transaction() as session:  # the record may be from a backup
+            session.get_one(Volume, volume_id).size_gib = whole.settled // GIB
+
+    def done(self, session: Session, job: Job) -> None:
+        """The volume is available."""
+        volume = session.get_one(Volume, journal.volume_of(job))
+        advance(session, volume, VOLUME_STATES, VolumeEvent.CREATED, updated_at=utcnow())
+
+    def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:  # noqa: ARG002
+        """Leave nothing; where that can't be done, a volume in error."""
+        volume_id = journal.volume_of(job)
+        if isinstance(error, FileUnreadable):
+            return self._removal.not_removed(job.id, volume_id, error.cause)
+        try:
+            self._removal.remove(volume_id)
+        except (PoolError, PublishedError) as stuck:
+            return self._removal.not_removed(job.id, volume_id, stuck)
+        failure = published(str(job.entities["name"]), error, self._pool.place)
+        with self._database.transaction() as session:
+            forget(session, volume_id)
+            finish(session, job.id, failure)
+        return failure
+
+
+def arguments_of(wanted: NewVolume, key: ServiceKey) -> dict[str, Any]:
+    """What the job works with: the header keeps more of a data key than the volume's record."""
+    return {"thick": wanted.thick, "key": encode(ServiceKey, key)}
+
+
+def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
+    """The record of a volume that is being created."""
+    now = utcnow()
+    return Volume(
+        id=volume_id,
+        project_id=call.project_id,
+        name=wanted.name,
+        description=wanted.description,
+        size_gib=wanted.size_gib,
+        volume_type=wanted.volume_type,
+        availability_zone=wanted.availability_zone,
+        status=VolumeStatus.CREATING,
+        thin=not wanted.thick,
+        cmk_id=key.cmk_id,
+        wrapped_dek=key.wrapped_dek,
+        extra_metadata=wanted.metadata,
+        tags=wanted.tags,
+        user_name=call.principal,
+        user_id=call.user_id,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
+    return luks2.Header(
+        uuid=volume.id,
+        label="",
+        size=volume.size_gib * GIB,
+        settled=volume.size_gib * GIB if volume.thin else 0,
+        thin=volume.thin,
+        wrapped_dek=volume.wrapped_dek,
+        cmk_id=volume.cmk_id,
+        cmk_version=key.cmk_version,
+        context=encryption_context(volume.project_id, volume.id),
+        digest_salt=key.digest_salt,
+        digest_iterations=key.digest_iterations,
+        digest=key.digest,
+        sequence=1,
+    )

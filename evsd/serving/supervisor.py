@@ -1,0 +1,259 @@
+"""Starting, watching, restarting and ending the servers of disks.
+
+Whoever wants a disk served notes that (`records.plan`) in the transaction that says what for, and
+has the server started (`launch`); from `records.keep` on it is started again whenever it dies.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from evsd.pools.pool import Pool
+from evsd.processes import Process
+from evsd.resource import Resource
+from evsd.serving import clients
+from evsd.serving.access import Access, make_directory, require_acls
+from evsd.serving.clients import Client
+from evsd.serving.files import ServerFiles, is_in_own_directory
+from evsd.serving.keys import KeyUse, Releases
+from evsd.serving.records import NewServer, ServerRecords
+from evsd.serving.retries import Retries
+from evsd.serving.server import (
+    ServerFailed,
+    ServerNotEnded,
+    ServerSettings,
+    WaitingServer,
+    accepts,
+    new_ticket,
+    stop,
+)
+from evsd.serving.states import STARTABLE, ServerStatus
+from evsd.serving.tables import ServerRecord
+from evsd.serving.watcher import Watcher
+from evsd.store.database import Database
+
+log = structlog.get_logger()
+
+
+class ServerSupervisor(Resource):
+    """The servers of this host, those of the last run of evsd among them."""
+
+    def __init__(
+        self,
+        database: Database,
+        pool: Pool,
+        releases: Releases,
+        release_socket: Path,
+        directory: Path,
+        host_id: str,
+        group: int | None = None,
+    ) -> None:
+        """Files of servers are in `directory`; `group` may open the socket of each, see `own`."""
+        self.directory = directory
+        self.records = ServerRecords(database, host_id, releases)
+        self._database, self._pool, self._release_socket = database, pool, release_socket
+        self._files, self._group = ServerFiles(directory), group
+        self._restarts = Retries(
+            self.records.lacks_process,
+            self.launch,
+            begins="server died, it is started again",
+            fails="server did not start",
+        )
+        self._endings = Retries(
+            self._is_ending,
+            self.end,
+            begins="server could not be ended, that is tried again",
+            fails="server can't be ended",
+        )
+        self._watcher = Watcher(lambda server_id, _: self._restarts.begin(server_id))
+
+    def start(self) -> None:
+        """Adopt the servers of the last run, and end what it served to itself.
+
+        Raises `AclsUnsupported` where the group can't be given what it is to have.
+        """
+        if self._group is not None:
+            require_acls(self.directory)
+        self._watcher.start()
+        self._files.remove_unused_reports()
+        for record in self.records.of_this_host():
+            try:
+                self._adopt(record)
+            except Exception:
+                # One that is stuck must not keep evsd from all others.
+                log.exception("not adopted", server=record.id)
+        self._name_strangers()
+        for host_id in self.records.other_hosts():
+            log.warning(
+                "servers of another host are left alone",
+                host=host_id,
+                remedy="if this host has taken its place, write that id into evsd.host of the "
+                "state directory and start evsd again; else detach their volumes",
+            )
+
+    def close(self) -> None:
+        """Stop watching; the servers go on, the next run of evsd adopts them."""
+        self._restarts.close()
+        self._endings.close()
+        self._watcher.close()
+
+    # --- one server ----------------------------------------------------------------------------
+
+    def launch(self, server_id: str) -> None:
+        """Start the first process, or the next where the one on record has ended.
+
+        Raises `ServerFailed`; the record may then name a process that was ended again.
+        """
+        record = self.records.find(server_id)
+        if record is None or record.status not in STARTABLE:
+            raise ServerFailed("it was detached meanwhile")
+        ticket = new_ticket()
+        with WaitingServer(self._settings(record)) as server:
+            self.records.note_process(server_id, record.process, server.process, ticket)
+            self._watcher.watch(server_id, server.process)
+            server.release(ticket)
+            server.await_ready()
+        log.info("server started", server=server_id, pid=server.process.pid)
+
+    def look_after(self, server_id: str) -> None:
+        """Start a kept one again if it has died before it was kept."""
+        self._restarts.begin(server_id)
+
+    def end(self, server_id: str) -> None:
+        """Let it flush, end it and forget it; nothing happens where that was done already.
+
+        Raises `ServerNotEnded` where it can't be yet; whoever asked tries again.
+        """
+        process = self.records.give_up(server_id)
+        if process is not None:
+            stop(process)
+        self._files.remove(server_id)
+        self._restarts.forget(server_id)
+        self._endings.forget(server_id)
+        self.records.forget(server_id)
+
+    def runs(self, server_id: str) -> bool:
+        """Whether its process runs now."""
+        process = self._process(server_id)
+        return process is not None and process.running
+
+    def socket(self, server_id: str) -> Path:
+        """The unix socket on which it serves."""
+        return self._files.socket(server_id)
+
+    def clients(self, server_id: str) -> list[Client]:
+        """Who is connected to it now; a lost connection is none."""
+        process = self._process(server_id)
+        if process is None or not process.works:
+            return []
+        socket = self.socket(server_id)
+        if not is_in_own_directory(socket):
+            return clients.of_older_server(socket)
+        try:
+            return clients.reported(self._files.report(server_id))
+        except FileNotFoundError:  # it was ended meanwhile
+            return []
+
+    # --- evsd's own use ------------------------------------------------------------------------
+
+    @contextmanager
+    def own_use(self, disk_id: str, key: KeyUse) -> Iterator[Path]:
+        """Serve a disk to evsd itself, on the socket this gives, until the block ends.
+
+        For disks that nobody else has, or may have meanwhile. Raises `ServerFailed`; of those
+        `ServerNotEnded` where a server of it can't be ended: it is as soon as that can be done.
+        """
+        self.end_own_use(disk_id)
+        server = NewServer(id=str(uuid.uuid4()), disk_id=disk_id, key=key, own=True)
+        with self._database.transaction() as session:
+            self.records.plan(session, server)
+        try:
+            self.launch(server.id)
+            yield self.socket(server.id)
+        except BaseException:  # what went wrong first is what the caller must hear
+            self._try_to_end_own(server.id)
+            raise
+        self._end_own(server.id)
+
+    def end_own_use(self, disk_id: str) -> None:
+        """End what evsd still serves to itself; raises `ServerNotEnded` where it can't be yet.
+
+        For disks that nobody else can have.
+        """
+        left = self.records.of_disk(disk_id)
+        if left is not None:
+            self._end_own(left.id)
+
+    def _end_own(self, server_id: str) -> None:
+        try:
+            self.end(server_id)
+        except Exception:
+            self._endings.begin(server_id)
+            raise
+
+    def _try_to_end_own(self, server_id: str) -> None:
+        try:
+            self._end_own(server_id)
+        except ServerNotEnded as error:
+            log.error("server can't be ended", server=server_id, reason=str(error))
+
+    def _is_ending(self, server_id: str) -> bool:
+        record = self.records.find(server_id)
+        return record is not None and record.status == ServerStatus.ENDING
+
+    # --- what the last run has left ------------------------------------------------------------
+
+    def _adopt(self, record: ServerRecord) -> None:
+        """What is wanted or ending for somebody else is theirs to end: nobody waits for it now."""
+        if record.own:
+            log.warning("unfinished", server=record.id, status=record.status)
+            self._end_own(record.id)
+        elif record.status == ServerStatus.KEPT and record.process is not None:
+            # A process that has ended is reported by the watcher at once.
+            self._watcher.watch(record.id, record.process)
+
+    def _name_strangers(self) -> None:
+        """Say which servers run that no record knows, as after a database was restored."""
+        known = {self.socket(server_id) for server_id in self.records.ids()}
+        for path in sorted(self._files.sockets() - known):
+            if accepts(path):
+                log.warning(
+                    "a server that no attachment knows",
+                    socket=str(path),
+                    remedy="when its client is gone, end its nbdkit",
+                )
+
+    # --- how it is started ---------------------------------------------------------------------
+
+    def _process(self, server_id: str) -> Process | None:
+        record = self.records.find(server_id)
+        return None if record is None else record.process
+
+    def _settings(self, record: ServerRecord) -> ServerSettings:
+        own_directory = self._files.own_directory(record.id)
+        if own_directory.is_dir() or record.status != ServerStatus.KEPT:  # else as it once began
+            self._open_to_its_users(own_directory, record)
+        socket = self.socket(record.id)
+        reports = is_in_own_directory(socket)
+        return ServerSettings(
+            attachment_id=record.id,
+            volume_file=self._pool.path(record.disk_id),
+            socket=socket,
+            log=self._files.log(record.id),
+            release_socket=self._release_socket,
+            read_only=record.read_only,
+            clients=self._files.report(record.id) if reports else None,
+            device=record.device if reports else "",
+        )
+
+    def _open_to_its_users(self, directory: Path, record: ServerRecord) -> None:
+        access = Access() if record.own else Access(record.owner_uid, self._group)
+        try:
+            make_directory(directory, access)
+        except OSError as error:
+            raise ServerFailed(str(error)) from error
