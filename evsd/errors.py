@@ -67,7 +67,7 @@ def _all_errors(base: type[PublishedError]) -> list[type[PublishedError]]:
     return [c for sub in base.__subclasses__() for c in (sub, *_all_errors(sub))]
 
 
-class Internal(PublishedError):
+class InternalError(PublishedError):
     code, status = "EVS.2002", 500
     template = "internal error, logged as request {request_id}"
     remedy_template = "look for this id in evsd's log"
@@ -104,7 +104,7 @@ def storage_error(what: str, path: Path, error: OSError) -> StorageError:
     return cls(what=what, path=path, reason=error.strerror)
 
 
-class NotSigned(PublishedError):
+class CallerUnknown(PublishedError):
     code, status = "APIGW.0301", 401
     template = "Incorrect IAM authentication information: {reason}"
     remedy_template = (
@@ -113,7 +113,7 @@ class NotSigned(PublishedError):
     )
 
 
-class TooSlow(PublishedError):
+class BodyTooSlow(PublishedError):
     code, status = "APIGW.0201", 408
     template = "the request body did not arrive within {seconds} s"
 
@@ -123,7 +123,7 @@ class BodyTooLong(PublishedError):
     template = "the request body is longer than {limit} bytes"
 
 
-class TooManyConnections(PublishedError):
+class ConnectionLimitExceeded(PublishedError):
     code, status = "APIGW.0308", 429
     template = "{source} has {limit} connections to evsd already, or all sources together too many"
     remedy_template = "use fewer at a time, or wait until some have ended"
@@ -134,7 +134,7 @@ class DomainNotFound(PublishedError):
     template = "domain {name} does not exist"
 
 
-class NoSuchApi(PublishedError):
+class ApiNotFound(PublishedError):
     code, status = "APIGW.0101", 404
     template = "The API {method} {path} does not exist"
 
@@ -145,7 +145,7 @@ class KmsUnavailable(PublishedError):
     remedy_template = "attached volumes go on; look at evsd's log and at the HSM"
 
 
-class KmsStorage(KmsUnavailable):
+class KmsStorageFailed(KmsUnavailable):
     """A `StorageError` that keeps a key from being made, changed or used."""
 
     template = "{reason}"

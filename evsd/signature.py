@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from evsd.errors import NotSigned
+from evsd.errors import CallerUnknown
 
 ALGORITHM = "SDK-HMAC-SHA256"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -56,21 +56,21 @@ class Signature:
 def read(
     method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
 ) -> Signature:
-    """The signature of a received request; raises `NotSigned` for one that can't count."""
+    """The signature of a received request; raises `CallerUnknown` for one that can't count."""
     # Values are UTF-8 on the wire, whatever HTTP says.
     names_received = [name.decode("latin-1").lower() for name, _ in headers]
     values = dict(zip(names_received, (_text(value) for _, value in headers), strict=True))
     if names_received.count("authorization") > 1:
-        raise NotSigned(reason="there is more than one Authorization header")
+        raise CallerUnknown(reason="there is more than one Authorization header")
     match = _AUTHORIZATION.fullmatch(values.get("authorization", ""))
     if match is None:
-        raise NotSigned(reason=_instead(values, query))
+        raise CallerUnknown(reason=_instead(values, query))
     access, names, value = match[1], match[2].split(";"), match[3]
     must_be_signed = ALWAYS_SIGNED | (SIGNED_IF_PRESENT & set(values))
     if uncovered := must_be_signed - set(names):
-        raise NotSigned(reason=f"the signature does not cover {', '.join(sorted(uncovered))}")
+        raise CallerUnknown(reason=f"the signature does not cover {', '.join(sorted(uncovered))}")
     if wrong := [name for name in names if names_received.count(name) != 1]:
-        raise NotSigned(reason=f"signed header {wrong[0]} must be there exactly once")
+        raise CallerUnknown(reason=f"signed header {wrong[0]} must be there exactly once")
     _check_date(values["x-sdk-date"])
     digest = _payload_digest(values, body)
     texts = [
@@ -149,13 +149,13 @@ def _encoded(path: bytes) -> str:
 
 def canonical_query(raw: str) -> str:
     """A query with its pairs in order and each side encoded anew."""
-    return _spelled(sorted(_pairs(raw)))
+    return _encoded_query(sorted(_pairs(raw)))
 
 
 def _canonical_queries(raw: str) -> list[str]:
     """How a query may have been signed: see above."""
     as_read = sorted(_pairs(raw), key=lambda pair: (unquote(pair[0]), unquote(pair[1])))
-    return [raw, canonical_query(raw), _spelled(as_read)]
+    return [raw, canonical_query(raw), _encoded_query(as_read)]
 
 
 def _pairs(raw: str) -> list[tuple[str, str]]:
@@ -163,7 +163,7 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in found]
 
 
-def _spelled(pairs: Iterable[tuple[str, str]]) -> str:
+def _encoded_query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         f"{quote(unquote_to_bytes(name), safe='~')}={quote(unquote_to_bytes(value), safe='~')}"
         for name, value in pairs
@@ -233,15 +233,15 @@ def _check_date(text: str) -> None:
     try:
         date = datetime.strptime(text, DATE_FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
-        raise NotSigned(
+        raise CallerUnknown(
             reason=f"X-Sdk-Date is not a date in UTC like that of now, {now:{DATE_FORMAT}}"
         ) from error
     if abs(now - date) > WINDOW:
-        raise NotSigned(reason=f"signature expired: signed {text}, now {now:{DATE_FORMAT}}")
+        raise CallerUnknown(reason=f"signature expired: signed {text}, now {now:{DATE_FORMAT}}")
 
 
 def _payload_digest(headers: Mapping[str, str], body: bytes) -> str:
     digest = hashlib.sha256(body).hexdigest()
     if body and headers.get("x-sdk-content-sha256", digest) != digest:
-        raise NotSigned(reason="X-Sdk-Content-Sha256 is not the hash of the body")
+        raise CallerUnknown(reason="X-Sdk-Content-Sha256 is not the hash of the body")
     return digest

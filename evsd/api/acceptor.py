@@ -19,7 +19,7 @@ import structlog
 
 from evsd.api.errors import gateway_body
 from evsd.api.sources import RareLog, Sources, network
-from evsd.errors import TooManyConnections
+from evsd.errors import ConnectionLimitExceeded
 from evsd.serving.server import may_be_server
 
 BACKLOG = 2048
@@ -151,7 +151,7 @@ class Acceptor:
 
 
 def _refusal(peer: Peer, sources: Sources) -> bytes:
-    error = TooManyConnections(source=peer.source, limit=sources.limits.of_one)
+    error = ConnectionLimitExceeded(source=peer.source, limit=sources.limits.of_one)
     body = json.dumps(gateway_body(error, "")).encode()
     head = (
         f"HTTP/1.1 {error.status} Too Many Requests\r\nContent-Type: application/json\r\n"

@@ -43,7 +43,7 @@ class Style:
         """The error as this service publishes it; the gateway's own are the same everywhere."""
         if self.storage is not None and isinstance(error, e.StorageError):
             error = e.retold(error, self.storage)
-        gateway = isinstance(error, e.NotSigned | e.NoSuchApi)
+        gateway = isinstance(error, e.CallerUnknown | e.ApiNotFound)
         body = gateway_body(error, request_id) if gateway else self.body(error)
         return JSONResponse(body, error.status)
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import evsd
 from evsd.api.errors import gateway_body
-from evsd.errors import BodyTooLong, Internal, PublishedError, TooSlow
+from evsd.errors import BodyTooLong, BodyTooSlow, InternalError, PublishedError
 from evsd.principal import Principal
 
 BODY_LIMIT = 512 * 1024
@@ -44,7 +44,7 @@ class Gatekeeper(Protocol):
     """Knows callers and what is theirs."""
 
     async def __call__(self, request: SignedRequest) -> Principal:
-        """Who a request is from; raises `NotSigned` for whoever is nobody."""
+        """Who a request is from; raises `CallerUnknown` for whoever is nobody."""
 
     def is_claimed(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """Whether a request says that it is signed, truly or not."""
@@ -90,7 +90,7 @@ class Gateway:
             await _refuse(error, scope, receive, send)
         except Exception:
             log.exception("authentication failed")
-            await _refuse(Internal(request_id=request_id), scope, receive, send)
+            await _refuse(InternalError(request_id=request_id), scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
 
@@ -130,7 +130,7 @@ async def _read_body_in_time(receive: Receive, limit: int) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _read_body(receive, limit)
     except TimeoutError as error:
-        raise TooSlow(seconds=BODY_TIMEOUT_S) from error
+        raise BodyTooSlow(seconds=BODY_TIMEOUT_S) from error
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:

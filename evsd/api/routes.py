@@ -22,10 +22,10 @@ from evsd.api import json_body
 from evsd.api.errors import Style
 from evsd.api.gateway import Gatekeeper
 from evsd.errors import (
+    ApiNotFound,
     DomainNotFound,
-    Internal,
+    InternalError,
     KmsUnavailable,
-    NoSuchApi,
     PublishedError,
     StorageError,
 )
@@ -219,7 +219,7 @@ async def _answer(
         return await _refuse(request, error, style)
     except Exception:
         log.exception("request failed", method=request.method, path=request.url.path)
-        return await _refuse(request, Internal(request_id=request.state.request_id), style)
+        return await _refuse(request, InternalError(request_id=request.state.request_id), style)
 
 
 async def _handled(
@@ -293,6 +293,6 @@ def _shortened(text: str) -> str:
     return text[:64].encode(errors="replace").decode()
 
 
-def no_such_api(request: Request) -> NoSuchApi:
+def no_such_api(request: Request) -> ApiNotFound:
     """The error of a path no route has."""
-    return NoSuchApi(method=request.method, path=request.url.path)
+    return ApiNotFound(method=request.method, path=request.url.path)

@@ -35,7 +35,7 @@ from evsd.audit.chain import (
     signature,
 )
 from evsd.durable import sync
-from evsd.errors import KmsStorage, KmsUnavailable, storage_error
+from evsd.errors import KmsStorageFailed, KmsUnavailable, storage_error
 from evsd.resource import Resource
 from evsd.space import MIB, REFUSALS, refusal, reserve
 
@@ -137,7 +137,7 @@ class AuditLog(Resource):
         """Write one record and wait for the disk; raises `KmsUnavailable` if that fails.
 
         One that is not `durable` waits for the next sync, before which no answer may leave. It is
-        refused, with `KmsStorage`, where it would take the room that others must have.
+        refused, with `KmsStorageFailed`, where it would take the room that others must have.
         """
         if not (durable or self._hold_reserve()):
             raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -259,7 +259,7 @@ class AuditLog(Resource):
         if cause is None:
             return KmsUnavailable(reason=reason)
         named = storage_error("the state directory", self.path.parent, cause)
-        return KmsStorage(reason=f"{reason}: {named.message}")
+        return KmsStorageFailed(reason=f"{reason}: {named.message}")
 
     def _make_room(self, content: bytes) -> None:
         if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut

@@ -99,11 +99,11 @@ def _row(record: Object) -> dict[str, str]:
         "key": record["key_id"] or "-",
         "version": str(record["key_version"] or "-"),
         "result": record["result"],
-        "context": _spelled(record["context"]),
+        "context": _as_text(record["context"]),
     }
 
 
-def _spelled(context: Object | str) -> str:
+def _as_text(context: Object | str) -> str:
     if isinstance(context, str):
         return context
     return " ".join(f"{name}={value}" for name, value in context.items() if value)

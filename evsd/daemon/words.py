@@ -52,7 +52,7 @@ def _sentence(details: Mapping[str, Any], model: type[BaseModel]) -> str:
     else:
         said = f"must be {_allowed(kind, details)}"
     return (
-        f"{place} {said}" if isinstance(found, dict) else f"{place} {said}, not {_spelled(found)}"
+        f"{place} {said}" if isinstance(found, dict) else f"{place} {said}, not {_as_text(found)}"
     )
 
 
@@ -96,5 +96,5 @@ def _table_in(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_table_in, get_args(annotation))), None)
 
 
-def _spelled(value: object) -> str:
+def _as_text(value: object) -> str:
     return str(value) if isinstance(value, Path) else json.dumps(value, default=str)

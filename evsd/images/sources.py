@@ -47,7 +47,6 @@ class Source(Protocol):
         """In bytes."""
 
     @property
-    @property
     def findings(self) -> Findings:
         """What is wrong with the image."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from evsd.errors import KmsUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Request
-from evsd.key_client.messages import Reply, answer_in, spell
+from evsd.key_client.messages import Reply, answer_in, encode_request
 from evsd.resource import Resource
 
 
@@ -51,7 +51,7 @@ class LoopChannel(asyncio.Protocol, Resource):
         number = next(self._numbers)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = reply
-        transport.write(spell(number, call, request))
+        transport.write(encode_request(number, call, request))
         return answer_in(await reply, request)
 
     async def _open(self) -> asyncio.WriteTransport:

@@ -13,7 +13,7 @@ from evsd.key_channel.operation import Answer, Request, answer_of, name_of
 Reply = dict[str, Any]  # a line of evsd-keys, parsed
 
 
-def spell(number: int, call: Call, request: Request[Any]) -> bytes:
+def encode_request(number: int, call: Call, request: Request[Any]) -> bytes:
     """A request as it goes over a channel; its reply has the same number."""
     kind = type(request)
     wire = {

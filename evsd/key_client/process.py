@@ -28,7 +28,7 @@ from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Ask, Request
 from evsd.key_channel.shared import Probe
 from evsd.key_client.loop_channel import LoopChannel
-from evsd.key_client.messages import Reply, answer_in, spell
+from evsd.key_client.messages import Reply, answer_in, encode_request
 from evsd.key_client.module_output import ModuleOutput
 from evsd.processes import Progress
 from evsd.resource import Resource
@@ -312,7 +312,7 @@ class _Running:
                 raise KmsUnavailable(reason="evsd-keys has died")
             number = next(self._numbers)
             self._waiting[number] = future
-            self._outbox.put(spell(number, call, request))
+            self._outbox.put(encode_request(number, call, request))
         return future
 
     def _write(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from evsd.audit.log import AuditLog, Batch
-from evsd.errors import Internal, KmsUnavailable, PublishedError
+from evsd.errors import InternalError, KmsUnavailable, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.operation import Operation
 from evsd.key_channel.shared import RecordRefusal
@@ -94,7 +94,7 @@ class Requests:
         except PublishedError as refusal:
             error = refusal
         except Exception:
-            error = Internal(request_id=call.request_id)
+            error = InternalError(request_id=call.request_id)
             log.exception(
                 "operation failed", operation=request["operation"], request_id=call.request_id
             )

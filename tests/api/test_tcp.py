@@ -16,7 +16,7 @@ import pytest
 from evsd.api import gateway, server
 from evsd.api.app import build_app
 from evsd.api.gateway import Gatekeeper, SignedRequest
-from evsd.errors import NotSigned
+from evsd.errors import CallerUnknown
 from evsd.principal import Principal
 from evsd.services import modules
 from tests.support.daemon import Evsd
@@ -28,7 +28,7 @@ PATIENCE_S = 60
 
 class KnowsNobody(Gatekeeper):
     async def __call__(self, _request: SignedRequest) -> Principal:
-        raise NotSigned(reason="nobody is known here")
+        raise CallerUnknown(reason="nobody is known here")
 
     def is_claimed(self, _headers: object) -> bool:
         return True

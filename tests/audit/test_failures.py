@@ -18,7 +18,7 @@ import pytest
 
 from evsd.audit.chain import newest_first
 from evsd.daemon import key_process as program
-from evsd.errors import KmsUnavailable, NotSigned
+from evsd.errors import CallerUnknown, KmsUnavailable
 from evsd.key_channel.shared import Probe, RecordRefusal
 from evsd.key_client.process import CALL_TIMEOUT_S, PROBE, KeyProcess, KeyProcessPaths
 from evsd.services.iam.failures import (
@@ -166,7 +166,7 @@ def answers(keys: KeyProcess) -> bool:
     return False
 
 
-FAILURE = Failure("2001:db8::1", "id", "GET /", "", NotSigned(reason="of a test"))
+FAILURE = Failure("2001:db8::1", "id", "GET /", "", CallerUnknown(reason="of a test"))
 
 
 def test_each_period_with_failures_ends_with_their_count(keys: KeyProcess) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from evsd.durable import sync
-from evsd.errors import KmsStorage, KmsUnavailable, storage_error
+from evsd.errors import KmsStorageFailed, KmsUnavailable, storage_error
 from evsd.space import refusal
 
 OBJECT, SAVED = "token.object", "token.saved"
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 
 def require_room(tokens: Path) -> None:
-    """Refuse, with `KmsStorage`, what makes SoftHSM write where it can't."""
+    """Refuse, with `KmsStorageFailed`, what makes SoftHSM write where it can't."""
     error = refusal(tokens)
     if error is not None:
         named = storage_error("the token's directory", tokens, error)
-        raise KmsStorage(reason=named.message)
+        raise KmsStorageFailed(reason=named.message)
 
 
 def prepare_login(tokens: Path) -> None:

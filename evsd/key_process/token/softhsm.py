@@ -47,21 +47,21 @@ def _initialise(tokens: Path, settings: TokenSettings) -> None:
         tokens.rename(tokens.with_name(f"tokens.unfinished-{secrets.token_hex(4)}"))
     tokens.mkdir(mode=0o700)
     # softhsm2-util takes PINs from its arguments, which every user can read, so it gets
-    # passing ones: the real ones are set through PKCS#11 before the token holds anything.
-    passing, pin = secrets.token_hex(16), secrets.token_hex(16)
+    # temporary ones: the real ones are set through PKCS#11 before the token holds anything.
+    temporary, pin = secrets.token_hex(16), secrets.token_hex(16)
     subprocess.run(  # noqa: S603
         [
             "/usr/bin/softhsm2-util",
             "--init-token",
             "--free",
             f"--label={settings.label}",
-            f"--so-pin={passing}",
-            f"--pin={passing}",
+            f"--so-pin={temporary}",
+            f"--pin={temporary}",
         ],
         check=True,
         capture_output=True,
     )
-    _change_pins(settings, passing, pin)
+    _change_pins(settings, temporary, pin)
     unfinished = settings.pin_file.with_suffix(".new")
     with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(pin + "\n")
@@ -74,10 +74,10 @@ def _initialise(tokens: Path, settings: TokenSettings) -> None:
     sync(settings.pin_file.parent)
 
 
-def _change_pins(settings: TokenSettings, passing: str, pin: str) -> None:
+def _change_pins(settings: TokenSettings, temporary: str, pin: str) -> None:
     token = pkcs11.lib(str(settings.module)).get_token(token_label=settings.label)
-    with token.open(rw=True, user_pin=passing) as session:
-        session.set_pin(passing, pin)
+    with token.open(rw=True, user_pin=temporary) as session:
+        session.set_pin(temporary, pin)
     # The security officer's PIN could only set a new user PIN; nobody needs it, so nobody has it.
-    with token.open(rw=True, so_pin=passing) as session:
-        session.set_pin(passing, secrets.token_hex(16))
+    with token.open(rw=True, so_pin=temporary) as session:
+        session.set_pin(temporary, secrets.token_hex(16))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evsd.key_channel.consumer import Consumer
-from evsd.services.evs.errors import NotDelegated
+from evsd.services.evs.errors import DelegationMissing
 from evsd.services.evs.permissions import VOLUME_SERVICE
 from evsd.services.kms.permissions import KMS_ADMINISTRATOR
 
@@ -12,7 +12,7 @@ CONSUMER = Consumer(
     kind="volume",
     domain=VOLUME_SERVICE,
     role_id=KMS_ADMINISTRATOR.id,
-    not_delegated=NotDelegated,
+    not_delegated=DelegationMissing,
     default_alias="evs/default",
     default_description="default key of the volume service",
     key_bits=512,

@@ -10,45 +10,45 @@ class EvsError(PublishedError):
     """Base of what the volume service can answer."""
 
 
-class VolumeIdMalformed(EvsError):
+class VolumeIdInvalid(EvsError):
     code, status = "EVS.1002", 400
     template = "{value!r} is not a volume id"
 
 
-class VolumeNameBad(EvsError):
+class VolumeNameInvalid(EvsError):
     code, status = "EVS.1003", 400
     template = "bad volume name {value!r}: {reason}"
 
 
-class VolumeNameTaken(VolumeNameBad):
+class VolumeNameTaken(VolumeNameInvalid):
     template = "a volume named {name} exists already in this project"
     remedy_template = "choose another name, or delete that volume"
 
 
-class EvsBadRequest(EvsError):
+class EvsRequestInvalid(EvsError):
     code, status = "EVS.1009", 400
     template = "bad request: {reason}"
 
 
-class EvsBadField(EvsBadRequest):
+class EvsFieldInvalid(EvsRequestInvalid):
     template = "bad {field} {value!r}: {reason}"
 
 
-class EvsMissing(EvsBadRequest):
+class EvsFieldMissing(EvsRequestInvalid):
     template = "{field} is missing"
 
 
-class VolumeDescriptionBad(EvsError):
+class VolumeDescriptionInvalid(EvsError):
     code, status = "EVS.1004", 400
     template = "bad volume description: {reason}"
 
 
-class EvsMalformed(EvsError):
+class EvsBodyInvalid(EvsError):
     code, status = "EVS.5400", 400
     template = "the request body can't be read: {reason}"
 
 
-class VolumeSizeBad(EvsError):
+class VolumeSizeInvalid(EvsError):
     code, status = "EVS.1010", 400
     template = f"bad volume size {{value!r}}: whole GiB from 1 to {MAX_SIZE_GIB}"
 
@@ -58,7 +58,7 @@ class VolumeTypeUnknown(EvsError):
     template = "volume type {value!r} does not exist"
 
 
-class EvsBadLimit(EvsError):
+class EvsLimitInvalid(EvsError):
     code, status = "EVS.1023", 400
     template = "bad limit or offset {value!r}: limit is 1 to 1000, offset 0 or more"
 
@@ -137,7 +137,7 @@ class VolumeFileNotFound(EvsError):
     )
 
 
-class VolumeFileBad(EvsError):
+class VolumeFileInvalid(EvsError):
     code, status = "EVS.1009", 400
     template = "the file {name} can't be registered: {reason}"
 
@@ -154,13 +154,13 @@ class VolumeHeaderBusy(EvsError):
     remedy_template = "only an available volume's can; if it is attached: evsctl detach {name}"
 
 
-class VolumeHeaderBad(EvsError):
+class VolumeHeaderInvalid(EvsError):
     code, status = "EVS.1009", 400
     template = "this is no backup of the header of volume {name}: {reason}"
     remedy_template = "the volume's header is as it was"
 
 
-class VolumeOfAnotherProject(EvsError):
+class VolumeProjectMismatch(EvsError):
     code, status = "EVS.1009", 400
     template = "the file {name} belongs to project {project}"
     remedy_template = "evsctl --project {project} recover {name}"
@@ -171,7 +171,7 @@ class VolumeKeyNotEnabled(EvsError):
     template = "{reason}"
 
 
-class VolumeEncryptionBad(EvsError):
+class VolumeEncryptionInvalid(EvsError):
     code, status = "EVS.2041", 400
     template = "bad encryption fields: {reason}"
     remedy_template = (
@@ -179,7 +179,7 @@ class VolumeEncryptionBad(EvsError):
     )
 
 
-class NotDelegated(EvsError):
+class DelegationMissing(EvsError):
     code, status = "EVS.2055", 400
     template = "the volume service may not use keys in project {project}"
     remedy_template = (

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from evsd.policy import given_roles, service_domains
 from evsd.principal import Principal
 from evsd.services.iam.changes import Facts, change
-from evsd.services.iam.errors import IamConflict, IamNotFound
+from evsd.services.iam.errors import IamExists, IamNotFound
 from evsd.services.iam.records import find, flush
 from evsd.services.iam.tables import Agency, AgencyRole, Domain
 from evsd.store.database import Database, utcnow
@@ -157,7 +157,7 @@ def update_agency(
 ) -> Facts:
     """Change what is given; `days` count from now, 0 is for ever.
 
-    Raises `IamNotFound`, `IamConflict`.
+    Raises `IamNotFound`, `IamExists`.
     """
     agency = find(session, Agency, agency_id, domain_id)
     trust = Trust(trust_domain_name, trust_domain_id)
@@ -246,7 +246,7 @@ def _only_delegate(session: Session, agency: Agency, project_id: str) -> None:
     )
     other = session.scalars(query).first()
     if other is not None:
-        raise IamConflict(what="for this project, agency", name=other)
+        raise IamExists(what="for this project, agency", name=other)
 
 
 def _roles(session: Session, agency_id: str) -> list[AgencyRole]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from evsd import signature
 from evsd.api.gateway import Gatekeeper, SignedRequest
-from evsd.errors import NotSigned, PublishedError
+from evsd.errors import CallerUnknown, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_client.process import KeyProcess
 from evsd.principal import Principal
@@ -46,10 +46,10 @@ class Authenticator(Gatekeeper):
         if request.peer_uid is None:
             return await self._signer(request)
         if request.peer_is_server:
-            raise NotSigned(reason="the server of a volume may ask for nothing here")
+            raise CallerUnknown(reason="the server of a volume may ask for nothing here")
         principal = self._directory.unix_user(request.peer_uid)
         if principal is None:
-            raise NotSigned(reason=f"Unix user {request.peer_uid} is not known to evsd")
+            raise CallerUnknown(reason=f"Unix user {request.peer_uid} is not known to evsd")
         return principal
 
     async def _signer(self, request: SignedRequest) -> Principal:
@@ -71,7 +71,9 @@ class Authenticator(Gatekeeper):
             else self._directory.signer(signer.user_id, source, temporary=signer.temporary)
         )
         if principal is None:
-            raise NotSigned(reason=f"the user of access key {signed.access} may not act any more")
+            raise CallerUnknown(
+                reason=f"the user of access key {signed.access} may not act any more"
+            )
         return principal
 
 

@@ -11,7 +11,7 @@ class IamForbidden(PublishedError):
     remedy_template = "ask a user with one of these roles: {roles}"
 
 
-class IamBadRequest(PublishedError):
+class IamRequestInvalid(PublishedError):
     code, status = "IAM.0011", 400
     template = "bad request: {field}: {reason}"
 
@@ -25,18 +25,18 @@ class IamProjectNotFound(IamNotFound):
     template = "project {project_id} does not exist"
 
 
-class IamConflict(PublishedError):
+class IamExists(PublishedError):
     code, status = "IAM.0005", 409
     template = "{what} {name} exists already"
 
 
-class UserOfSettings(PublishedError):
+class UserFixed(PublishedError):
     code, status = "IAM.0002", 403
     template = "user {name} is a Unix user of the settings, which alone can change it"
     remedy_template = "change [unix_users] in evsd's settings and restart it"
 
 
-class TemporaryCredentials(PublishedError):
+class CredentialsTemporary(PublishedError):
     code, status = "IAM.0002", 403
     template = "{user} is signed in with temporary credentials, which make no others"
     remedy_template = "sign with a permanent access key"

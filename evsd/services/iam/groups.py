@@ -76,7 +76,7 @@ class GroupService:
 
 @change
 def create_group(session: Session, domain_id: str, *, name: str, description: str) -> Facts:
-    """A group without members or roles; raises `IamConflict`."""
+    """A group without members or roles; raises `IamExists`."""
     group = Group(
         id=uuid.uuid4().hex,
         domain_id=domain_id,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from evsd.policy import service_domains
 from evsd.principal import DEFAULT, Principal
 from evsd.services.iam.changes import Facts, change
-from evsd.services.iam.errors import IamBadRequest, IamConflict
+from evsd.services.iam.errors import IamExists, IamRequestInvalid
 from evsd.services.iam.records import find, flush
 from evsd.services.iam.tables import Domain, Group, GroupMember, GroupRole, Project, User
 from evsd.store.database import Database, utcnow
@@ -92,9 +92,9 @@ def follow_region(session: Session, region: str) -> None:
 def create_domain(
     session: Session, _domain_id: str, *, name: str, administrator: str, region: str
 ) -> Facts:
-    """A tenant with a project `default` and a user who administers it; raises `IamConflict`."""
+    """A tenant with a project `default` and a user who administers it; raises `IamExists`."""
     if name in service_domains():
-        raise IamConflict(what="domain", name=name)
+        raise IamExists(what="domain", name=name)
     now = utcnow()
     domain = _new_domain(session, name, region)
     user = User(id=uuid.uuid4().hex, domain_id=domain.id, name=administrator, created_at=now)
@@ -120,12 +120,12 @@ def discard_domain(session: Session, _domain_id: str, *, created_domain_id: str)
 def create_project(
     session: Session, domain_id: str, *, name: str, parent_id: str, description: str, region: str
 ) -> Facts:
-    """A project below the domain, or below another project; raises `IamConflict`."""
+    """A project below the domain, or below another project; raises `IamExists`."""
     above = None if parent_id == domain_id else parent_id
     if above is not None:
         find(session, Project, above, domain_id)
     if _children(session, domain_id, above) >= PROJECT_QUOTA:
-        raise IamBadRequest(
+        raise IamRequestInvalid(
             field="parent_id", reason=f"it has its {PROJECT_QUOTA} projects already"
         )
     project = _new_project(domain_id, name, region, above, description)
@@ -138,9 +138,9 @@ def create_project(
 def update_project(
     session: Session, domain_id: str, *, project_id: str, name: str | None, description: str | None
 ) -> Facts:
-    """Another name or description; raises `IamNotFound`, `IamConflict`."""
+    """Another name or description; raises `IamNotFound`, `IamExists`."""
     if name is None and description is None:
-        raise IamBadRequest(field="project", reason="a new name or description is missing")
+        raise IamRequestInvalid(field="project", reason="a new name or description is missing")
     project = find(session, Project, project_id, domain_id)
     before = project.name
     project.name = project.name if name is None else name

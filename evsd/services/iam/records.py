@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from evsd.services.iam.errors import IamConflict, IamNotFound
+from evsd.services.iam.errors import IamExists, IamNotFound
 from evsd.services.iam.tables import AccessKey, Agency, Domain, Group, Project, User
 
 R = TypeVar("R", Project, User, Group, Agency)
@@ -33,8 +33,8 @@ def has_access_keys(session: Session) -> bool:
 
 
 def flush(session: Session, what: str, name: str) -> None:
-    """Write what was added or changed; raises `IamConflict` if the name is taken."""
+    """Write what was added or changed; raises `IamExists` if the name is taken."""
     try:
         session.flush()
     except IntegrityError as error:
-        raise IamConflict(what=what, name=name) from error
+        raise IamExists(what=what, name=name) from error

@@ -15,9 +15,9 @@ def _iam_body(error: PublishedError) -> dict[str, Any]:
 
 IAM = Style(
     body=_iam_body,
-    malformed=e.IamBadRequest,
-    missing=e.IamBadRequest,
-    invalid=e.IamBadRequest,
+    malformed=e.IamRequestInvalid,
+    missing=e.IamRequestInvalid,
+    invalid=e.IamRequestInvalid,
     forbidden=e.IamForbidden,
     foreign_project=e.IamProjectNotFound,
     in_project=False,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from evsd.principal import Principal
 from evsd.services.iam.changes import Facts, change
-from evsd.services.iam.errors import UserOfSettings
+from evsd.services.iam.errors import UserFixed
 from evsd.services.iam.records import find, flush
 from evsd.services.iam.tables import User
 from evsd.store.database import Database, utcnow
@@ -61,7 +61,7 @@ def follow_settings(session: Session, domain_id: str, *, users: list[str]) -> Fa
 def create_user(
     session: Session, domain_id: str, *, name: str, description: str, email: str, enabled: bool
 ) -> Facts:
-    """A user without any role yet; raises `IamConflict`."""
+    """A user without any role yet; raises `IamExists`."""
     user = _new(domain_id, name, description=description, email=email, enabled=enabled)
     session.add(user)
     flush(session, "user", name)
@@ -72,11 +72,11 @@ def create_user(
 def update_user(session: Session, domain_id: str, *, user_id: str, **values: str | bool) -> Facts:
     """Change name, description, email or enabled; a disabled user's access keys stop at once.
 
-    Raises `IamNotFound`, `IamConflict`, `UserOfSettings`.
+    Raises `IamNotFound`, `IamExists`, `UserFixed`.
     """
     user = find(session, User, user_id, domain_id)
     if user.from_settings:
-        raise UserOfSettings(name=user.name)
+        raise UserFixed(name=user.name)
     before = user.name
     for name, value in values.items():
         setattr(user, name, value)
@@ -88,11 +88,11 @@ def update_user(session: Session, domain_id: str, *, user_id: str, **values: str
 def delete_user(session: Session, domain_id: str, *, user_id: str) -> Facts:
     """Remove a user with its access keys and memberships.
 
-    Raises `IamNotFound`, `UserOfSettings`.
+    Raises `IamNotFound`, `UserFixed`.
     """
     user = find(session, User, user_id, domain_id)
     if user.from_settings and user.enabled:
-        raise UserOfSettings(name=user.name)
+        raise UserFixed(name=user.name)
     session.delete(user)
     return {"user": user.name}
 

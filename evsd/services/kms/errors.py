@@ -17,22 +17,22 @@ class KmsError(PublishedError):
     """Base of what the KMS can answer."""
 
 
-class KmsBadJson(KmsError):
+class KmsBodyInvalid(KmsError):
     code, status = "KMS.0202", 400
     template = "the request body is not JSON: {reason}"
 
 
-class KmsMissing(KmsError):
+class KmsFieldMissing(KmsError):
     code, status = "KMS.0204", 400
     template = "the parameter {field} is missing"
 
 
-class KmsBadSequence(KmsError):
+class SequenceInvalid(KmsError):
     code, status = "KMS.0206", 400
     template = "bad sequence {value!r}: a message id of at most 36 characters"
 
 
-class KmsBadKeyId(KmsError):
+class KeyIdInvalid(KmsError):
     code, status = "KMS.0205", 400
     template = "{value!r} is not a key id"
     remedy_template = "a key id is 36 characters, as `evsctl key list` shows it"
@@ -46,7 +46,7 @@ class KeyNotFound(KmsError):
     )
 
 
-class BadEncryptionContext(KmsError):
+class EncryptionContextInvalid(KmsError):
     code, status = "KMS.0208", 400
     template = "bad encryption context: {reason}"
 
@@ -87,7 +87,7 @@ class DefaultKeyFixed(KmsError):
     remedy_template = "create a key of your own: evsctl key create ALIAS"
 
 
-class KmsBadParameter(KmsError):
+class KmsFieldInvalid(KmsError):
     code, status = "KMS.0308", 400
     template = "bad parameter {field}: {reason}"
 
@@ -98,7 +98,7 @@ class KmsForbidden(KmsError):
     remedy_template = "ask a user with one of these roles: {roles}"
 
 
-class NotExternal(KmsError):
+class KeyNotExternal(KmsError):
     code, status = "KMS.0309", 400
     template = "key {name} was made by the KMS, only an external key's material can be imported"
     remedy_template = "create one: evsctl key import ALIAS FILE"
@@ -115,7 +115,7 @@ class MaterialUnwrapFailed(KmsError):
     remedy_template = "encrypt it with RSA-OAEP under the public key that came with this token"
 
 
-class ExternalKeyCannotRotate(KmsError):
+class KeyNotRotatable(KmsError):
     code, status = "KMS.0312", 400
     template = "key {name} has imported material, which the KMS can't make anew"
     remedy_template = "create a new key for new data"
@@ -132,17 +132,17 @@ class TagActionUnknown(KmsError):
     template = "bad action {value!r}: {reason}"
 
 
-class BadTagValue(KmsError):
+class TagValueInvalid(KmsError):
     code, status = "KMS.0405", 400
     template = "bad tag value: {reason}"
 
 
-class BadTagKey(KmsError):
+class TagKeyInvalid(KmsError):
     code, status = "KMS.0406", 400
     template = "bad tag key: {reason}"
 
 
-class TooManyTags(KmsError):
+class TagQuotaExceeded(KmsError):
     code, status = "KMS.0409", 400
     template = "key {name} would have more than {quota} tags"
 
@@ -152,7 +152,7 @@ class TagNotFound(KmsError):
     template = "key {name} has no tag {tag}"
 
 
-class BadOffset(KmsError):
+class KmsOffsetInvalid(KmsError):
     code, status = "KMS.0417", 400
     template = "bad offset {value!r}: 0 or more"
 
@@ -162,12 +162,12 @@ class KmsProjectMismatch(KmsError):
     template = "project {project_id} is not one of yours"
 
 
-class BadAlias(KmsError):
+class AliasInvalid(KmsError):
     code, status = "KMS.1101", 400
     template = "bad key alias {value!r}: {reason}"
 
 
-class BadDescription(KmsError):
+class KeyDescriptionInvalid(KmsError):
     code, status = "KMS.1103", 400
     template = "bad key description: {reason}"
 
@@ -177,7 +177,7 @@ class AliasExists(KmsError):
     template = "key alias {alias} exists already in this project"
 
 
-class TooManyKeys(KmsError):
+class KeyQuotaExceeded(KmsError):
     code, status = "KMS.1105", 400
     template = "the project has its {quota} keys already"
 
@@ -192,62 +192,62 @@ class KeyNotEnabled(KmsError):
     template = "key {name} is {state}, only an enabled key can be disabled"
 
 
-class PendingDaysBad(KmsError):
+class PendingDaysInvalid(KmsError):
     code, status = "KMS.1401", 400
     template = "bad pending_days {value!r}: from 7 to 1096 days, as text"
 
 
-class AlreadyPendingDeletion(KmsError):
+class KeyNotDeletable(KmsError):
     code, status = "KMS.1402", 400
     template = "key {name} is {state}, its deletion can't be scheduled"
 
 
-class NotPendingDeletion(KmsError):
+class KeyNotPendingDeletion(KmsError):
     code, status = "KMS.1501", 400
     template = "key {name} is {state}, there is no deletion to cancel"
 
 
-class BadLimit(KmsError):
+class KmsLimitInvalid(KmsError):
     code, status = "KMS.1601", 400
     template = "bad limit {value!r}: a number from 1 to 1000, as text"
 
 
-class BadMarker(KmsError):
+class KmsMarkerInvalid(KmsError):
     code, status = "KMS.1602", 400
     template = "bad marker {value!r}"
 
 
-class RandomLengthBad(KmsError):
+class RandomLengthInvalid(KmsError):
     code, status = "KMS.1801", 400
     template = "random_data_length {value!r} is not a multiple of 8 from 8 to 8192 bits"
 
 
-class DatakeyLengthRange(KmsError):
+class DatakeyLengthOutOfRange(KmsError):
     code, status = "KMS.1901", 400
     template = "datakey_length {value!r} is not from 8 to 8192 bits"
 
 
-class DatakeySpec(KmsError):
+class DatakeySpecInvalid(KmsError):
     code, status = "KMS.1902", 400
     template = "bad key_spec {value!r} for a data key"
 
 
-class DatakeyLengthMultiple(KmsError):
+class DatakeyLengthNotWhole(KmsError):
     code, status = "KMS.1903", 400
     template = "datakey_length {value!r} is not a multiple of 8 bits"
 
 
-class BadPlaintext(KmsError):
+class PlaintextInvalid(KmsError):
     code, status = "KMS.2101", 400
     template = "bad plain_text: {reason}"
 
 
-class DatakeyPlainLength(KmsError):
+class DatakeyPlainLengthInvalid(KmsError):
     code, status = "KMS.2102", 400
     template = "bad datakey_plain_length {value!r}: from 1 to 1024 bytes, as text"
 
 
-class DatakeyHashWrong(KmsError):
+class DatakeyHashMismatch(KmsError):
     code, status = "KMS.2103", 400
     template = "plain_text must end with the SHA-256 of the data key, and does not"
 
@@ -257,43 +257,43 @@ class DatakeyLengthMismatch(KmsError):
     template = "plain_text is not a data key of {length} bytes and its SHA-256, in hex"
 
 
-class BadCiphertext(KmsError):
+class CiphertextInvalid(KmsError):
     code, status = "KMS.2201", 400
     template = "cipher_text can't be decrypted: {reason}"
 
 
-class DatakeyCipherLength(KmsError):
+class DatakeyCipherLengthInvalid(KmsError):
     code, status = "KMS.2204", 400
     template = "datakey_cipher_length {value!r} is not the length of this data key"
 
 
-class GrantNeedsMore(KmsError):
+class GrantIncomplete(KmsError):
     code, status = "KMS.2401", 400
     template = "create-grant alone can't be granted"
     remedy_template = "grant it together with what may be passed on"
 
 
-class GranteeBad(KmsError):
+class GranteeInvalid(KmsError):
     code, status = "KMS.2402", 400
     template = "bad principal {value!r}: {reason}"
 
 
-class GrantFailed(KmsError):
+class GrantInvalid(KmsError):
     code, status = "KMS.2403", 400
     template = "bad grant: {field}: {reason}"
 
 
-class TooManyGrants(KmsError):
+class GrantQuotaExceeded(KmsError):
     code, status = "KMS.2404", 400
     template = "key {name} has its {quota} grants already"
 
 
-class GrantIdBad(KmsError):
+class GrantIdInvalid(KmsError):
     code, status = "KMS.2501", 400
     template = "{value!r} is not the id of a grant"
 
 
-class GrantOfAnotherKey(KmsError):
+class GrantKeyMismatch(KmsError):
     code, status = "KMS.2502", 400
     template = "key {name} has no grant {grant_id}"
 
@@ -309,12 +309,12 @@ class MaterialExpiryPast(KmsError):
     template = "bad expiration_time {value!r}: seconds since 1970, in the future"
 
 
-class ImportTokenOfAnotherKey(KmsError):
+class ImportTokenKeyMismatch(KmsError):
     code, status = "KMS.2603", 400
     template = "the import token was made for another key than {name}"
 
 
-class MaterialLengthBad(KmsError):
+class MaterialLengthInvalid(KmsError):
     code, status = "KMS.2604", 400
     template = "the key material has {length} bytes, not 32"
 
@@ -325,7 +325,7 @@ class ImportTokenInvalid(KmsError):
     remedy_template = "get new parameters for import; each is good for one import"
 
 
-class MaterialDiffers(KmsError):
+class MaterialMismatch(KmsError):
     code, status = "KMS.2606", 400
     template = "key {name} had other material before, and only the same can be imported again"
 
@@ -340,6 +340,6 @@ class RotationEnabledAlready(KmsError):
     template = "key {name} rotates itself already"
 
 
-class RotationIntervalBad(KmsError):
+class RotationIntervalInvalid(KmsError):
     code, status = "KMS.3001", 400
     template = "bad rotation_interval {value!r}: from 30 to 365 days"

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.routing import APIRouter
 
 from evsd.api.routes import Model, open_to_all, router
-from evsd.errors import NoSuchApi
+from evsd.errors import ApiNotFound
 from evsd.services.kms.style import KMS
 from evsd.services.versions.permissions import VersionsPermission
 
@@ -78,7 +78,7 @@ def show_version(version_id: str, request: Request) -> VersionResponse:
     """One version."""
     word = SAME.get(version_id, version_id)
     if word not in VERSIONS:
-        raise NoSuchApi(method=request.method, path=request.url.path)
+        raise ApiNotFound(method=request.method, path=request.url.path)
     version = _version(request, word)
     return VersionResponse(version=version, versions=[version])
 

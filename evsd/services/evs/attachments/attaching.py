@@ -68,7 +68,7 @@ class Attaching:
     def create(self, call: Call, wanted: NewAttachment) -> Attachment:
         """Reserve the volume, and attach it where a connector is given.
 
-        Raises `VolumeNotFound`, `VolumeNotAttachable`, `NotDelegated`, `VolumeKeyNotEnabled`,
+        Raises `VolumeNotFound`, `VolumeNotAttachable`, `DelegationMissing`, `VolumeKeyNotEnabled`,
         `AttachFailed`; the volume is then as it was before.
         """
         attachment = self._reserve(call, wanted)

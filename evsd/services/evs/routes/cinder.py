@@ -16,7 +16,7 @@ from evsd.api.routes import Caller, Model, needs, router
 from evsd.services.evs.attachments import connector
 from evsd.services.evs.attachments.attaching import NewAttachment
 from evsd.services.evs.attachments.states import SERVING
-from evsd.services.evs.errors import EvsBadRequest
+from evsd.services.evs.errors import EvsRequestInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.parts import UsesEvs
 from evsd.services.evs.routes.volume_lists import OnceEach
@@ -249,7 +249,7 @@ def act_on_attachment(
 ) -> Response:
     """Complete: the host has its device."""
     if list(body) != ["os-complete"]:
-        raise EvsBadRequest(reason="the only action on an attachment is os-complete")
+        raise EvsRequestInvalid(reason="the only action on an attachment is os-complete")
     evs.attachments.complete(call, attachment_id)
     return Response(status_code=204)
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StrictInt
 from evsd.api.routes import CallingPrincipal, Model, by_policy, needs, owns_project, router
 from evsd.policy import allowed
 from evsd.principal import Principal
-from evsd.services.evs.errors import EvsBadRequest, PoolUnknown
+from evsd.services.evs.errors import EvsRequestInvalid, PoolUnknown
 from evsd.services.evs.limits import GIB, MAX_SIZE_GIB
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.parts import UsesEvs
@@ -102,7 +102,9 @@ def update_quota(target_project_id: str, body: UpdateQuotaBody, evs: UsesEvs) ->
     wanted = body.quota_set
     unknown = set(wanted.model_extra or {}) - {"tenant_id", "force"}
     if unknown:
-        raise EvsBadRequest(reason=f"{min(unknown)} has no quota here: volumes and gigabytes have")
+        raise EvsRequestInvalid(
+            reason=f"{min(unknown)} has no quota here: volumes and gigabytes have"
+        )
     given = wanted.model_dump(include={"volumes", "gigabytes"}, exclude_none=True)
     changes = {name: None if limit == UNLIMITED else limit for name, limit in given.items()}
     return QuotaResponse(quota_set=_shown(evs.quotas.set(target_project_id, **changes)))

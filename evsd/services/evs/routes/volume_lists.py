@@ -18,7 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.routes import Caller, Model, needs, router
-from evsd.services.evs.errors import EvsBadField
+from evsd.services.evs.errors import EvsFieldInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.parts import UsesEvs
 from evsd.services.evs.routes.volumes import VolumeView, metadata_of, view
@@ -115,7 +115,7 @@ async def _once_each(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if names.count(name) > 1:
-            raise EvsBadField(field=name[:64], value="", reason="it is there more than once")
+            raise EvsFieldInvalid(field=name[:64], value="", reason="it is there more than once")
 
 
 # Of a filter that is given twice only one would count.

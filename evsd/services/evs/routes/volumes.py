@@ -16,9 +16,9 @@ from evsd.api.routes import Caller, Model, needs, router
 from evsd.key_channel.call import Call
 from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.errors import (
-    EvsBadField,
-    EvsBadRequest,
-    VolumeEncryptionBad,
+    EvsFieldInvalid,
+    EvsRequestInvalid,
+    VolumeEncryptionInvalid,
     VolumeUpdateEmpty,
 )
 from evsd.services.evs.limits import GIB, MAX_SIZE_GIB
@@ -285,16 +285,18 @@ def _wanted(volume: WantedVolume) -> NewVolume:
     }
     refused = [name for name, given in unsupported.items() if given]
     if refused:
-        raise EvsBadRequest(reason=f"{', '.join(refused)} is not supported by this version of evsd")
+        raise EvsRequestInvalid(
+            reason=f"{', '.join(refused)} is not supported by this version of evsd"
+        )
     metadata = dict(volume.metadata or {})
     if metadata.pop(ENCRYPTED, "1") != "1":
-        raise VolumeEncryptionBad(reason=f'{ENCRYPTED} can only be "1"')
+        raise VolumeEncryptionInvalid(reason=f'{ENCRYPTED} can only be "1"')
     cmk_id = metadata.pop(CMK_ID, None)
     if cmk_id is not None and not re.fullmatch(UUID_PATTERN.rstrip("$"), cmk_id):
-        raise VolumeEncryptionBad(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
+        raise VolumeEncryptionInvalid(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
     provisioning = metadata.pop(PROVISIONING, THIN)
     if provisioning not in (THIN, THICK):
-        raise EvsBadField(field=PROVISIONING, value=provisioning[:64], reason="thin or thick")
+        raise EvsFieldInvalid(field=PROVISIONING, value=provisioning[:64], reason="thin or thick")
     # What else of ours is in it was copied from another volume, and is not to be believed.
     metadata = {name: text for name, text in metadata.items() if not name.startswith(OURS)}
     return NewVolume(

@@ -17,8 +17,8 @@ from evsd.pools.pool import Pool, PoolError, VolumeBusy
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     PoolFailed,
-    VolumeHeaderBad,
     VolumeHeaderBusy,
+    VolumeHeaderInvalid,
     VolumeHeaderUnreadable,
     VolumeKeyNotEnabled,
 )
@@ -27,7 +27,7 @@ from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VolumeStatus
-from evsd.services.kms.errors import BadCiphertext, KeyNotFound, KeyUnusable
+from evsd.services.kms.errors import CiphertextInvalid, KeyNotFound, KeyUnusable
 from evsd.services.kms.operations import CompareServiceKeys
 from evsd.store.database import Database
 from nbd_plugin import luks2
@@ -60,8 +60,8 @@ class VolumeHeaders:
     def restore(self, call: Call, volume_id: str, backup: bytes) -> Volume:
         """Put a backup back, whatever is there now, with the size that the volume has by now.
 
-        Raises `VolumeHeaderBusy` unless nobody uses the volume, `VolumeHeaderBad` for what is no
-        backup of it, `VolumeKeyNotEnabled`, `NotDelegated`, `PoolFailed`.
+        Raises `VolumeHeaderBusy` unless nobody uses the volume, `VolumeHeaderInvalid` for what is
+        no backup of it, `VolumeKeyNotEnabled`, `DelegationMissing`, `PoolFailed`.
         """
         volume = self._volume(call, volume_id)
         if volume.status not in RESTORABLE:
@@ -70,7 +70,7 @@ class VolumeHeaders:
             header = _parsed(backup)
             _check(header, volume)
         except luks2.HeaderError as error:
-            raise VolumeHeaderBad(name=volume.name, reason=error) from error
+            raise VolumeHeaderInvalid(name=volume.name, reason=error) from error
         self._require_its_key(call, volume, header)
         try:
             keyslots = backup[luks2.HEADER_LENGTH :]
@@ -100,14 +100,14 @@ class VolumeHeaders:
                     digest=header.digest,
                 ),
             )
-        except BadCiphertext as error:
-            raise VolumeHeaderBad(name=volume.name, reason=error.message) from error
+        except CiphertextInvalid as error:
+            raise VolumeHeaderInvalid(name=volume.name, reason=error.message) from error
         except (KeyUnusable, KeyNotFound) as error:
             raise VolumeKeyNotEnabled(
                 reason=f"the header of volume {volume.name} can't be checked: {error.text}"
             ) from error
         if not same:
-            raise VolumeHeaderBad(name=volume.name, reason="it is of another data key")
+            raise VolumeHeaderInvalid(name=volume.name, reason="it is of another data key")
 
 
 def _parsed(area: bytes) -> luks2.Header:

@@ -26,8 +26,8 @@ class OwnUse:
     def serve(self, volume_id: str) -> Iterator[Path]:
         """Serve it until the block ends, on the socket this gives.
 
-        Raises `NotDelegated`, `VolumeKeyNotEnabled`, `AttachFailed`; `DetachFailed` where a server
-        can't be ended, see `end`.
+        Raises `DelegationMissing`, `VolumeKeyNotEnabled`, `AttachFailed`; `DetachFailed` where a
+        server can't be ended, see `end`.
         """
         self.end(volume_id)
         with self._database.reading() as session:

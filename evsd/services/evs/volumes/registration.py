@@ -18,9 +18,9 @@ from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import Pool, PoolError, VolumeMissing
 from evsd.services.evs.errors import (
-    VolumeFileBad,
+    VolumeFileInvalid,
     VolumeFileNotFound,
-    VolumeOfAnotherProject,
+    VolumeProjectMismatch,
 )
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
@@ -46,8 +46,8 @@ class VolumeRegistration:
     def register(self, call: Call, file_name: str, name: str | None) -> Volume:
         """Register the volume in the project its file names, which is made anew if it is gone.
 
-        Raises `VolumeFileNotFound`, also for a file that is registered; `VolumeFileBad`,
-        `VolumeOfAnotherProject`, `VolumeNameTaken`, and what the KMS refuses with.
+        Raises `VolumeFileNotFound`, also for a file that is registered; `VolumeFileInvalid`,
+        `VolumeProjectMismatch`, `VolumeNameTaken`, and what the KMS refuses with.
         """
         header = self._header(file_name)
         project_id = header.context["project_id"]
@@ -71,14 +71,20 @@ class VolumeRegistration:
         except VolumeMissing as error:
             raise VolumeFileNotFound(name=file_name) from error
         except PoolError as error:
-            raise VolumeFileBad(name=file_name, reason=error) from error
+            raise VolumeFileInvalid(name=file_name, reason=error) from error
         if not header.settled:
-            raise VolumeFileBad(name=file_name, reason="its creation never ended, it holds nothing")
+            raise VolumeFileInvalid(
+                name=file_name, reason="its creation never ended, it holds nothing"
+            )
         project_id = header.context.get("project_id", "")
         if header.uuid != match[1] or header.size % GIB or not project_id:
-            raise VolumeFileBad(name=file_name, reason="it is another volume's, or of another make")
+            raise VolumeFileInvalid(
+                name=file_name, reason="it is another volume's, or of another make"
+            )
         if header.context != encryption_context(project_id, header.uuid):
-            raise VolumeFileBad(name=file_name, reason="its encryption context is not a volume's")
+            raise VolumeFileInvalid(
+                name=file_name, reason="its encryption context is not a volume's"
+            )
         return header
 
     def _is_registered(self, volume_id: str) -> bool:
@@ -96,7 +102,7 @@ class VolumeRegistration:
         with self._database.transaction() as session:
             project = session.get(Project, project_id)
             if project is not None and project.domain_id == call.domain_id:
-                raise VolumeOfAnotherProject(name=file_name, project=project.name)
+                raise VolumeProjectMismatch(name=file_name, project=project.name)
             if project is not None:
                 raise VolumeFileNotFound(name=file_name)
             region = session.get_one(Project, call.project_id).region

@@ -47,7 +47,7 @@ class Servable:
         return header
 
     def check_key(self, call: Call, volume: Volume, header: luks2.Header) -> None:
-        """Raise `NotDelegated`, or `VolumeKeyNotEnabled`, where the key would not be released."""
+        """Raise `DelegationMissing` or `VolumeKeyNotEnabled` where no key would be released."""
         try:
             context = encryption_context(volume.project_id, volume.id)
             self._keys.call(

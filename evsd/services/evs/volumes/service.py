@@ -23,7 +23,7 @@ from evsd.pools.pool import Pool
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     JobNotFound,
-    VolumeEncryptionBad,
+    VolumeEncryptionInvalid,
     VolumeKeyNotEnabled,
     VolumeNameTaken,
     VolumeNotDeletable,
@@ -78,8 +78,9 @@ class VolumeService:
     def create(self, call: Call, wanted: NewVolume) -> Job:
         """Make a volume and its data key; returns the job, which is running for a thick one.
 
-        Raises `VolumeNameTaken`, `NotDelegated`, `VolumeKeyNotEnabled`, `VolumeEncryptionBad`,
-        `PoolFailed`, and what a quota or a full pool refuses; nothing is left of the volume then.
+        Raises `VolumeNameTaken`, `DelegationMissing`, `VolumeKeyNotEnabled`,
+        `VolumeEncryptionInvalid`, `PoolFailed`, and what a quota or a full pool refuses; nothing is
+        left of the volume then.
         """
         volume_id = str(uuid.uuid4())
         self.check(call.project_id, wanted)  # before a data key is made for nothing
@@ -194,4 +195,4 @@ class VolumeService:
         except KeyUnusable as error:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
-            raise VolumeEncryptionBad(reason=error.message) from error
+            raise VolumeEncryptionInvalid(reason=error.message) from error

@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from evsd.errors import NotSigned
+from evsd.errors import CallerUnknown
 from evsd.key_channel.call import Call
 from evsd.key_channel.tickets import ticket_digest
 from evsd.key_process import crypto
@@ -144,14 +144,14 @@ class AccessKeyService:
 
     @CheckSignature.handler
     def check_signature(self, call: Call, request: CheckSignature) -> Signer:
-        """Who signed one of the texts; raises `NotSigned`. The secret stays in this process."""
+        """Who signed one of the texts; raises `CallerUnknown`. The secret stays in this process."""
         access = request.access
         record = self._records(access)
         if record is None:
             self._secrets.pop(access, None)
-            raise NotSigned(reason=f"access key {access} does not exist")
+            raise CallerUnknown(reason=f"access key {access} does not exist")
         if not record.active:
-            raise NotSigned(reason=f"access key {access} is inactive")
+            raise CallerUnknown(reason=f"access key {access} is inactive")
         self._check_token(record, request.token)
         secret = self._secret(call, record)
         # All of them, whichever it is: how long it takes tells nothing.
@@ -159,22 +159,24 @@ class AccessKeyService:
             crypto.same_secret(sign(secret, text), request.signature) for text in request.texts
         ]
         if not any(matches):
-            raise NotSigned(reason="signature verification failed")
+            raise CallerUnknown(reason="signature verification failed")
         self._note_use(record)
         return Signer(record.user_id, record.agency_id, temporary=record.expires_at is not None)
 
     def _check_token(self, record: AccessKey, token: str | None) -> None:
         if record.token_sha256 is None or record.expires_at is None:
             if token is not None:
-                raise NotSigned(reason=f"access key {record.access} has no security token")
+                raise CallerUnknown(reason=f"access key {record.access} has no security token")
             return
         if token is None:
-            raise NotSigned(reason="X-Security-Token is missing")
+            raise CallerUnknown(reason="X-Security-Token is missing")
         if not crypto.same_secret(ticket_digest(token), record.token_sha256):
-            raise NotSigned(reason="token decryption failed")
+            raise CallerUnknown(reason="token decryption failed")
         if record.expires_at <= utcnow():
             self._secrets.pop(record.access, None)
-            raise NotSigned(reason=f"the security token has expired at {_time(record.expires_at)}")
+            raise CallerUnknown(
+                reason=f"the security token has expired at {_time(record.expires_at)}"
+            )
 
     def _note_use(self, record: AccessKey) -> None:
         now = utcnow()
@@ -192,7 +194,7 @@ class AccessKeyService:
                 envelope = crypto.parse(record.wrapped_secret)
                 secret = crypto.unwrap(service_key(self._token), envelope, context)
             except crypto.EnvelopeError as error:
-                raise NotSigned(reason=f"access key {record.access} can't be opened") from error
+                raise CallerUnknown(reason=f"access key {record.access} can't be opened") from error
             # Done, but not used before it is recorded. Where it fails, that is a failed
             # authentication, of which strangers must not be able to make a record each.
             with self._used(call, "open-access-key", SERVICE_KEY_ID, context):

@@ -26,7 +26,7 @@ class IdentityChanges:
     def change_identity(self, call: Call, request: ChangeIdentity) -> Facts:
         """Carry out one of the `CHANGES`; raises what it is refused with."""
         change, named = request.change, request.named
-        action, asked = change.replace("_", "-"), _spelled(named)
+        action, asked = change.replace("_", "-"), _as_text(named)
         with (
             self._database.transaction() as session,
             self._used(call, action, context=asked) as use,
@@ -37,7 +37,7 @@ class IdentityChanges:
         return facts
 
 
-def _spelled(named: dict[str, Named]) -> dict[str, str]:
+def _as_text(named: dict[str, Named]) -> dict[str, str]:
     """What was asked for, as the record's context holds it."""
     return {name: _text(value) for name, value in named.items() if value is not None}
 

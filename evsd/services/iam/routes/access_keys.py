@@ -20,7 +20,7 @@ from evsd.api.routes import (
 )
 from evsd.principal import Principal
 from evsd.services.iam import operations
-from evsd.services.iam.errors import IamBadRequest, TemporaryCredentials
+from evsd.services.iam.errors import CredentialsTemporary, IamRequestInvalid
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.fields import Description, Id, no_content
 from evsd.services.iam.routes.parts import UsesIam
@@ -269,7 +269,9 @@ def create_temporary_key(
     _require_permanent(caller)
     identity = body.auth.identity
     if identity.policy is not None:
-        raise IamBadRequest(field="policy", reason="it can't narrow credentials here, leave it out")
+        raise IamRequestInvalid(
+            field="policy", reason="it can't narrow credentials here, leave it out"
+        )
     if identity.methods == ["assume_role"]:
         agency_id, seconds = _assume(identity.assume_role, request, caller, iam)
     else:
@@ -297,7 +299,9 @@ def _credential(key: operations.AccessKeyDetails) -> Credential:
 def _own(token: OwnToken | None) -> int:
     """For how long; the signature says for whom."""
     if token is not None and token.id is not None:
-        raise IamBadRequest(field="token.id", reason="the signature says who you are, leave it out")
+        raise IamRequestInvalid(
+            field="token.id", reason="the signature says who you are, leave it out"
+        )
     return DEFAULT_SECONDS if token is None else token.duration_seconds
 
 
@@ -306,7 +310,7 @@ def _assume(
 ) -> tuple[str, int]:
     """The agency's id, and for how long."""
     if wanted is None or (wanted.domain_id is None and wanted.domain_name is None):
-        raise IamBadRequest(field="assume_role", reason="agency_name and its domain are needed")
+        raise IamRequestInvalid(field="assume_role", reason="agency_name and its domain are needed")
     if not may_administer(request):
         raise forbidden(request, IamPermission.AGENCY_ASSUME)
     agency = iam.agencies.assumable(
@@ -323,4 +327,4 @@ def _owner(request: Request, caller: Principal) -> str | None:
 def _require_permanent(caller: Principal) -> None:
     """Who has got hold of temporary credentials must not make others that outlast them."""
     if caller.temporary:
-        raise TemporaryCredentials(user=caller.name)
+        raise CredentialsTemporary(user=caller.name)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from evsd.api.fields import microseconds, printable
 from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_administrator, router
 from evsd.services.iam import users as records
-from evsd.services.iam.errors import IamBadRequest
+from evsd.services.iam.errors import IamRequestInvalid
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
 from evsd.services.iam.routes.fields import (
@@ -180,7 +180,9 @@ def users_response(users: list[User]) -> UsersResponse:
 def _refuse_password(user: UserChanges) -> None:
     """Nothing here asks for a password; to store one would be a promise without meaning."""
     if user.password is not None:
-        raise IamBadRequest(field="password", reason="users sign with access keys, leave it out")
+        raise IamRequestInvalid(
+            field="password", reason="users sign with access keys, leave it out"
+        )
 
 
 def _user(user: User) -> UserView:

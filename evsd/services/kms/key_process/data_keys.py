@@ -8,7 +8,11 @@ import hmac
 from evsd.key_channel.call import Call
 from evsd.key_process import crypto
 from evsd.key_process.crypto import Purpose
-from evsd.services.kms.errors import BadCiphertext, DatakeyCipherLength, DatakeyHashWrong
+from evsd.services.kms.errors import (
+    CiphertextInvalid,
+    DatakeyCipherLengthInvalid,
+    DatakeyHashMismatch,
+)
 from evsd.services.kms.key_process.key_store import KeyStore
 from evsd.services.kms.operations import (
     CreateDatakey,
@@ -43,12 +47,12 @@ class DataKeys:
 
     @EncryptDatakey.handler
     def encrypt_datakey(self, call: Call, request: EncryptDatakey) -> WrappedDatakey:
-        """Wrap a data key of the caller's; raises `DatakeyHashWrong`."""
+        """Wrap a data key of the caller's; raises `DatakeyHashMismatch`."""
         kind, context = GrantOperation.ENCRYPT_DATAKEY, request.context
         with self._keys.using(call, kind, request.key_id, context) as (_, cmk):
             digest = hashlib.sha256(request.data_key).digest()
             if not hmac.compare_digest(digest, request.digest):
-                raise DatakeyHashWrong()
+                raise DatakeyHashMismatch()
             wrapped = self._keys.wrap(cmk, request.data_key, context)
         return WrappedDatakey(cmk.id, wrapped)
 
@@ -59,7 +63,7 @@ class DataKeys:
         with self._keys.using(call, kind, request.key_id, context) as (use, cmk):
             data_key = self._keys.unwrap(use, cmk, request.cipher_text, context)
             if len(data_key) != request.length:
-                raise DatakeyCipherLength(value=request.length)
+                raise DatakeyCipherLengthInvalid(value=request.length)
         return data_key
 
     @EncryptData.handler
@@ -72,7 +76,7 @@ class DataKeys:
 
     @DecryptData.handler
     def decrypt_data(self, call: Call, request: DecryptData) -> DecryptedData:
-        """The data; raises `BadCiphertext`."""
+        """The data; raises `CiphertextInvalid`."""
         wrapped, context = request.cipher_text, request.context
         named = request.key_id or _named(wrapped)
         with self._keys.using(call, GrantOperation.DECRYPT_DATA, named, context) as (use, cmk):
@@ -90,4 +94,4 @@ def _named(wrapped: bytes) -> str:
     try:
         return crypto.parse(wrapped, Purpose.DATA).key_id
     except crypto.EnvelopeError as error:
-        raise BadCiphertext(reason=error) from error
+        raise CiphertextInvalid(reason=error) from error

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from evsd.key_channel.call import Call
 from evsd.services.iam.records import is_known
 from evsd.services.kms.errors import (
-    GranteeBad,
-    GrantFailed,
-    GrantNeedsMore,
-    GrantOfAnotherKey,
-    TooManyGrants,
+    GranteeInvalid,
+    GrantIncomplete,
+    GrantInvalid,
+    GrantKeyMismatch,
+    GrantQuotaExceeded,
 )
 from evsd.services.kms.key_process.key_store import (
     KeyStore,
@@ -48,13 +48,13 @@ class Grants:
 
     @CreateGrant.handler
     def create_grant(self, call: Call, request: CreateGrant) -> str:
-        """Lend the key; raises `GrantNeedsMore`, `TooManyGrants`, `KeyUnusable`.
+        """Lend the key; raises `GrantIncomplete`, `GrantQuotaExceeded`, `KeyUnusable`.
 
         Whoever may grant only by a grant can pass on only what was granted to him.
         """
         operations, grantee = set(request.operations), request.grantee
         if operations == {GrantOperation.CREATE_GRANT}:
-            raise GrantNeedsMore()
+            raise GrantIncomplete()
         lent = {request.grantee_type: grantee, "operations": ", ".join(sorted(operations))}
         with (
             self._keys.database.transaction() as session,
@@ -64,12 +64,14 @@ class Grants:
             use.of(cmk)
             check_usable(cmk)
             if cmk.is_default:
-                raise GrantFailed(field="key_id", reason="a default key can't be granted")
+                raise GrantInvalid(field="key_id", reason="a default key can't be granted")
             if not is_known(session, request.grantee_type, grantee):
-                raise GranteeBad(value=grantee, reason=f"there is no such {request.grantee_type}")
+                raise GranteeInvalid(
+                    value=grantee, reason=f"there is no such {request.grantee_type}"
+                )
             self._require_own(session, call, cmk, operations)
             if _count(session, Grant.key_id == cmk.id) >= GRANT_QUOTA:
-                raise TooManyGrants(name=cmk.alias, quota=GRANT_QUOTA)
+                raise GrantQuotaExceeded(name=cmk.alias, quota=GRANT_QUOTA)
             grant = Grant(
                 id=secrets.token_hex(32),
                 key_id=cmk.id,
@@ -126,7 +128,7 @@ class Grants:
             if grant is None or grant.key_id != key_id or not _may_retire(call, grant):
                 # Whether such a grant exists is not for everybody to know.
                 find(session, call, key_id)
-                raise GrantOfAnotherKey(name=key_id, grant_id=grant_id)
+                raise GrantKeyMismatch(name=key_id, grant_id=grant_id)
             use.of(session.get_one(Cmk, key_id))
             session.delete(grant)
 
@@ -148,7 +150,7 @@ def remove_grants(session: Session, key_id: str) -> None:
 def _grant(session: Session, cmk: Cmk, grant_id: str) -> Grant:
     grant = session.get(Grant, grant_id)
     if grant is None or grant.key_id != cmk.id:
-        raise GrantOfAnotherKey(name=cmk.alias, grant_id=grant_id)
+        raise GrantKeyMismatch(name=cmk.alias, grant_id=grant_id)
     return grant
 
 

@@ -18,14 +18,14 @@ from evsd.key_process.token.labels import key_label
 from evsd.services.kms.errors import (
     ImportTokenExpired,
     ImportTokenInvalid,
-    ImportTokenOfAnotherKey,
+    ImportTokenKeyMismatch,
+    KeyNotExternal,
     KeyNotPendingImport,
-    MaterialDiffers,
     MaterialExpiryPast,
-    MaterialLengthBad,
+    MaterialLengthInvalid,
+    MaterialMismatch,
     MaterialNotDeletable,
     MaterialUnwrapFailed,
-    NotExternal,
 )
 from evsd.services.kms.key_process.key_store import KeyStore, destroy_objects
 from evsd.services.kms.key_process.lifecycle import EXTERNAL
@@ -94,7 +94,7 @@ class KeyImport:
         destroy_objects(self._keys, cmk.id)  # if that fails now, `upkeep` does it
 
     def _version(self, session: Session, cmk: Cmk, digest: str) -> KeyVersion:
-        """The one version of an external key; raises `MaterialDiffers`.
+        """The one version of an external key; raises `MaterialMismatch`.
 
         Material that comes back gets the profile it had, or nothing could be read again.
         """
@@ -109,7 +109,7 @@ class KeyImport:
             )
             session.add(version)
         elif version.material_sha256 != digest:
-            raise MaterialDiffers(name=cmk.alias)
+            raise MaterialMismatch(name=cmk.alias)
         return version
 
     def _seal(self, key_id: str, algorithm: str, expires: int, private: bytes) -> bytes:
@@ -136,7 +136,7 @@ class KeyImport:
         except ValueError as error:
             raise MaterialUnwrapFailed() from error
         if len(clear) != crypto.MATERIAL_LENGTH:
-            raise MaterialLengthBad(length=len(clear))
+            raise MaterialLengthInvalid(length=len(clear))
         return clear
 
     def _content(self, cmk: Cmk, token: bytes) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class KeyImport:
         try:
             opened = crypto.unwrap(service_key(self._keys.token), envelope, {"key_id": cmk.id})
         except crypto.EnvelopeError as error:
-            raise ImportTokenOfAnotherKey(name=cmk.alias) from error
+            raise ImportTokenKeyMismatch(name=cmk.alias) from error
         content: dict[str, Any] = json.loads(opened)
         return content
 
@@ -158,4 +158,4 @@ def _moment(seconds: int) -> datetime:
 
 def _require_external(cmk: Cmk) -> None:
     if cmk.origin != EXTERNAL:
-        raise NotExternal(name=cmk.alias)
+        raise KeyNotExternal(name=cmk.alias)

@@ -22,7 +22,7 @@ from evsd.key_process.token.token import Token, TokenKey
 from evsd.key_process.usage import UsageLog, Use
 from evsd.policy import roles_with
 from evsd.services.kms.errors import (
-    BadCiphertext,
+    CiphertextInvalid,
     DefaultKeyFixed,
     KeyDestroyed,
     KeyDisabled,
@@ -111,7 +111,7 @@ class KeyStore:
         context: Context,
         purpose: Purpose = Purpose.DATA_KEY,
     ) -> bytes:
-        """Decrypt under the version that encrypted; raises `BadCiphertext`."""
+        """Decrypt under the version that encrypted; raises `CiphertextInvalid`."""
         try:
             envelope = crypto.parse(wrapped, purpose)
             if envelope.key_id != cmk.id or not 1 <= envelope.version <= cmk.version:
@@ -119,7 +119,7 @@ class KeyStore:
             use.version = envelope.version
             return crypto.unwrap(self.token_key(cmk.id, envelope.version), envelope, context)
         except crypto.EnvelopeError as error:
-            raise BadCiphertext(reason=error) from error
+            raise CiphertextInvalid(reason=error) from error
 
     def token_key(self, key_id: str, version: int) -> TokenKey:
         """The object of one version."""

@@ -16,12 +16,12 @@ from evsd.key_process.token.labels import key_label
 from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.errors import (
     AliasExists,
-    AlreadyPendingDeletion,
+    KeyNotDeletable,
     KeyNotDisabled,
     KeyNotEnabled,
+    KeyNotPendingDeletion,
     KeyPendingDeletion,
-    NotPendingDeletion,
-    TooManyKeys,
+    KeyQuotaExceeded,
 )
 from evsd.services.kms.key_process.grants import GRANT_QUOTA
 from evsd.services.kms.key_process.key_store import KeyStore, by_alias, find, versions
@@ -62,10 +62,10 @@ class KeyLife:
 
     @CreateKey.handler
     def create_key(self, call: Call, request: CreateKey) -> KeyDetails:
-        """Make a CMK; raises `AliasExists`, `TooManyKeys`."""
+        """Make a CMK; raises `AliasExists`, `KeyQuotaExceeded`."""
         with self._keys.database.reading() as session:
             if _count(session, _custom(call.project_id)) >= KEY_QUOTA:
-                raise TooManyKeys(quota=KEY_QUOTA)
+                raise KeyQuotaExceeded(quota=KEY_QUOTA)
             if by_alias(session, call.project_id, request.alias) is not None:
                 raise AliasExists(alias=request.alias)
         return key_details(self.add_key(call, request.alias, request.description, request.origin))
@@ -112,16 +112,16 @@ class KeyLife:
 
     @ScheduleKeyDeletion.handler
     def schedule_key_deletion(self, call: Call, request: ScheduleKeyDeletion) -> StateOfKey:
-        """Destroy the key `days` days from now; raises `AlreadyPendingDeletion`."""
+        """Destroy the key `days` days from now; raises `KeyNotDeletable`."""
         key_id, day = request.key_id, utcnow() + timedelta(days=request.days)
         action, event = "schedule-key-deletion", KeyEvent.SCHEDULE_DELETION
-        return self._change(call, action, key_id, event, AlreadyPendingDeletion, deletion_at=day)
+        return self._change(call, action, key_id, event, KeyNotDeletable, deletion_at=day)
 
     @CancelKeyDeletion.handler
     def cancel_key_deletion(self, call: Call, request: CancelKeyDeletion) -> StateOfKey:
         """Pending deletion -> disabled, or pending import if its material has gone meanwhile."""
         key_id, action, event = request.key_id, "cancel-key-deletion", KeyEvent.CANCEL_DELETION
-        return self._change(call, action, key_id, event, NotPendingDeletion, deletion_at=None)
+        return self._change(call, action, key_id, event, KeyNotPendingDeletion, deletion_at=None)
 
     @UpdateKeyAlias.handler
     def update_key_alias(self, call: Call, request: UpdateKeyAlias) -> str:

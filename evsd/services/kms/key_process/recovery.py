@@ -31,7 +31,8 @@ class KeyRecovery:
 
         One that has none gets it, disabled: nobody knows any more whether it was to be used. One
         that is there gets the versions it has lost, if the database is older than the last
-        rotation; if it may be used, the data key is tried. Raises `KeyNotFound`, `BadCiphertext`.
+        rotation; if it may be used, the data key is tried. Raises `KeyNotFound` and
+        `CiphertextInvalid`.
         """
         key_id, wrapped, context = request.key_id, request.wrapped_dek, request.context
         with (

@@ -20,7 +20,7 @@ from evsd.key_channel.tickets import ticket_digest
 from evsd.key_process import crypto
 from evsd.key_process.usage import UsageLog
 from evsd.processes import Process
-from evsd.services.kms.errors import BadCiphertext, TicketRefused
+from evsd.services.kms.errors import CiphertextInvalid, TicketRefused
 from evsd.services.kms.key_process.service_keys import ServiceKeys
 from evsd.services.kms.tables import KeyRelease
 from evsd.store.database import Database
@@ -71,7 +71,7 @@ class KeyReleases:
         call = Call(release.principal, release.domain_id, release.project_id, source, release.id)
         if len(request.public_key) != crypto.ENCAPSULATED_LENGTH:
             with self._used(call, action, release.key_id, release.context):
-                raise BadCiphertext(reason="the public key is not an X25519 key")
+                raise CiphertextInvalid(reason="the public key is not an X25519 key")
         data_key = self._keys.unwrap(
             call, consumer, action, release.key_id, request.wrapped_dek, release.context
         )

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from evsd.key_channel.call import Call
 from evsd.key_process.token.labels import key_label
 from evsd.services.kms.errors import (
-    ExternalKeyCannotRotate,
+    KeyNotRotatable,
     RotationEnabledAlready,
     RotationNotEnabled,
 )
@@ -73,7 +73,7 @@ class Rotation:
 
     @RotateOnDemand.handler
     def rotate_on_demand(self, call: Call, request: RotateOnDemand) -> str:
-        """Rotate the key now; raises `ExternalKeyCannotRotate`, `KeyUnusable`."""
+        """Rotate the key now; raises `KeyNotRotatable`, `KeyUnusable`."""
         with self._keys.changing(call, "rotate-on-demand", request.key_id) as (session, cmk):
             _require_rotatable(cmk)
             self._rotate(session, cmk)
@@ -97,7 +97,7 @@ class Rotation:
 
 def _require_rotatable(cmk: Cmk) -> None:
     if cmk.origin == EXTERNAL:
-        raise ExternalKeyCannotRotate(name=cmk.alias)
+        raise KeyNotRotatable(name=cmk.alias)
 
 
 def _require_rotated(cmk: Cmk) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call
-from evsd.services.kms.errors import TagNotFound, TooManyTags
+from evsd.services.kms.errors import TagNotFound, TagQuotaExceeded
 from evsd.services.kms.key_process.key_store import KeyStore, find
 from evsd.services.kms.key_process.lifecycle import key_details
 from evsd.services.kms.operations import (
@@ -37,11 +37,11 @@ class Tags:
 
     @TagKey.handler
     def tag_key(self, call: Call, request: TagKey) -> None:
-        """Add tags or change their values; raises `TooManyTags`."""
+        """Add tags or change their values; raises `TagQuotaExceeded`."""
         with self._keys.changing(call, "tag-key", request.key_id) as (session, cmk):
             there = {tag.name for tag in _tags(session, cmk.id)}
             if len(there | {tag.key for tag in request.tags}) > TAG_QUOTA:
-                raise TooManyTags(name=cmk.alias, quota=TAG_QUOTA)
+                raise TagQuotaExceeded(name=cmk.alias, quota=TAG_QUOTA)
             for tag in request.tags:
                 session.merge(KeyTag(key_id=cmk.id, name=tag.key, value=tag.value))
 

@@ -13,12 +13,12 @@ from pydantic import AfterValidator, Field, model_validator
 from evsd.api.routes import Caller, Model, UsesKeys, needs, router
 from evsd.services.kms import operations
 from evsd.services.kms.errors import (
-    BadEncryptionContext,
     DatakeyLengthMismatch,
-    DatakeyLengthMultiple,
-    DatakeyLengthRange,
-    DatakeySpec,
-    RandomLengthBad,
+    DatakeyLengthNotWhole,
+    DatakeyLengthOutOfRange,
+    DatakeySpecInvalid,
+    EncryptionContextInvalid,
+    RandomLengthInvalid,
 )
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, Base64, Body, Hex, KeyReference, Number
@@ -41,13 +41,13 @@ class Context(Model):
     def _one_of_them(self) -> Context:
         text, mapped = self.additional_authenticated_data, self.encryption_context
         if text is not None and mapped is not None:
-            raise BadEncryptionContext(
+            raise EncryptionContextInvalid(
                 reason="additional_authenticated_data and encryption_context exclude each other"
             )
         if text is not None and len(text.encode()) > AAD_LIMIT:
-            raise BadEncryptionContext(reason=f"longer than {AAD_LIMIT} bytes")
+            raise EncryptionContextInvalid(reason=f"longer than {AAD_LIMIT} bytes")
         if mapped is not None and len(json.dumps(mapped, ensure_ascii=False)) > CONTEXT_LIMIT:
-            raise BadEncryptionContext(reason=f"longer than {CONTEXT_LIMIT} characters")
+            raise EncryptionContextInvalid(reason=f"longer than {CONTEXT_LIMIT} characters")
         return self
 
     @property
@@ -75,12 +75,12 @@ class CreateDatakeyBody(UseBody):
         """Length of the wanted data key; 256 where nothing is said."""
         if self.datakey_length is None:
             if self.key_spec is not None and self.key_spec not in SPEC_BITS:
-                raise DatakeySpec(value=self.key_spec[:64])
+                raise DatakeySpecInvalid(value=self.key_spec[:64])
             return SPEC_BITS.get(self.key_spec or "AES_256", 256)
         if not 8 <= self.datakey_length <= 8192:
-            raise DatakeyLengthRange(value=self.datakey_length)
+            raise DatakeyLengthOutOfRange(value=self.datakey_length)
         if self.datakey_length % 8:
-            raise DatakeyLengthMultiple(value=self.datakey_length)
+            raise DatakeyLengthNotWhole(value=self.datakey_length)
         return self.datakey_length
 
 
@@ -139,7 +139,7 @@ class RandomBody(Body):
     def bits(self) -> int:
         """How many random bits are wanted."""
         if not 8 <= self.random_data_length <= 8192 or self.random_data_length % 8:
-            raise RandomLengthBad(value=self.random_data_length)
+            raise RandomLengthInvalid(value=self.random_data_length)
         return self.random_data_length
 
 
