@@ -60,7 +60,7 @@ class Requests:
         before = self._audit.head
         answer = self._carry_out(request)
         if self._audit.head == before:
-            writer.write(_spell(answer))
+            writer.write(_encoded(answer))
         else:
             self._waiting.append((self._audit.newest, writer, answer))
 
@@ -83,7 +83,7 @@ class Requests:
             if batch.on_disk is None:
                 self._waiting.append((batch, writer, answer))
             else:
-                writer.write(_spell(answer if batch.on_disk else _withheld(answer, batch)))
+                writer.write(_encoded(answer if batch.on_disk else _withheld(answer, batch)))
 
     def _carry_out(self, request: dict[str, Any]) -> Answer:
         call, before = Call(**request["call"]), self._audit.head
@@ -132,5 +132,5 @@ def _withheld(answer: Answer, lost: Batch) -> Answer:
     return {"id": answer["id"], "error": error.as_wire()}
 
 
-def _spell(answer: Answer) -> bytes:
+def _encoded(answer: Answer) -> bytes:
     return json.dumps(answer).encode() + b"\n"

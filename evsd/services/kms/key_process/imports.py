@@ -91,7 +91,7 @@ class KeyImport:
             _require_external(cmk)
             if not advance(session, cmk, KEY_STATES, KeyEvent.LOSE_MATERIAL):
                 raise MaterialNotDeletable(name=cmk.alias, state=KeyState(cmk.status).word)
-        destroy_objects(self._keys, cmk.id)  # if that fails now, `upkeep` does it
+        destroy_objects(self._keys, cmk.id)  # if that fails now, `maintenance` does it
 
     def _version(self, session: Session, cmk: Cmk, digest: str) -> KeyVersion:
         """The one version of an external key; raises `MaterialMismatch`.
