@@ -263,7 +263,3 @@ def _signals_are_uvicorns() -> Iterator[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     yield
-
-
-if __name__ == "__main__":
-    main()

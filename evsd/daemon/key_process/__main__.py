@@ -1,5 +1,10 @@
 """evsd-keys, started by evsd alone."""
 
-from evsd.daemon.key_process.main import main
+from __future__ import annotations
+
+from evsd.daemon.loading import uncollected
+
+with uncollected():
+    from evsd.daemon.key_process.main import main
 
 main()
