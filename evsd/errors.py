@@ -139,13 +139,13 @@ class ApiNotFound(PublishedError):
     template = "The API {method} {path} does not exist"
 
 
-class KmsUnavailable(PublishedError):
+class KeysUnavailable(PublishedError):
     code, status = "KMS.0104", 503
     template = "the key service can't be reached: {reason}"
     remedy_template = "attached volumes go on; look at evsd's log and at the HSM"
 
 
-class KmsStorageFailed(KmsUnavailable):
+class KeyStorageFailed(KeysUnavailable):
     """A `StorageError` that keeps a key from being made, changed or used."""
 
     template = "{reason}"

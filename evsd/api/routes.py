@@ -25,7 +25,7 @@ from evsd.errors import (
     ApiNotFound,
     DomainNotFound,
     InternalError,
-    KmsUnavailable,
+    KeysUnavailable,
     PublishedError,
     StorageError,
 )
@@ -255,7 +255,7 @@ async def _refuse(request: Request, error: PublishedError, style: Style) -> Resp
 def _belongs_on_record(request: Request, error: PublishedError) -> bool:
     """Whether nobody has recorded it yet; one that evsd-keys gave no answer to nobody can."""
     wanted: bool = getattr(request.state, "on_record", False)
-    return wanted and not (error.recorded or isinstance(error, KmsUnavailable | StorageError))
+    return wanted and not (error.recorded or isinstance(error, KeysUnavailable | StorageError))
 
 
 async def _record(request: Request, error: PublishedError) -> None:

@@ -35,7 +35,7 @@ from evsd.audit.chain import (
     signature,
 )
 from evsd.durable import sync
-from evsd.errors import KmsStorageFailed, KmsUnavailable, storage_error
+from evsd.errors import KeyStorageFailed, KeysUnavailable, storage_error
 from evsd.resource import Resource
 from evsd.space import MIB, REFUSALS, refusal, reserve
 
@@ -55,7 +55,7 @@ class Batch:
     lines: list[bytes] = field(default_factory=list)
     head: Head = START  # of the chain with them
     on_disk: bool | None = None  # False once they are lost: what they are about must not happen
-    trouble: KmsUnavailable | None = None  # why they are lost
+    trouble: KeysUnavailable | None = None  # why they are lost
 
 
 class _NoRoom(Exception):
@@ -107,7 +107,7 @@ class AuditLog(Resource):
 
     def close(self) -> None:
         """Write what still waits, nobody's answer by now, and close the files."""
-        with contextlib.suppress(KmsUnavailable):
+        with contextlib.suppress(KeysUnavailable):
             self.sync()
         self._thread.shutdown()
         for fd in (self._fd, self._head_fd, self._lock):
@@ -134,10 +134,10 @@ class AuditLog(Resource):
         return self._newest
 
     def append(self, *, durable: bool = True, **fields: Any) -> None:
-        """Write one record and wait for the disk; raises `KmsUnavailable` if that fails.
+        """Write one record and wait for the disk; raises `KeysUnavailable` if that fails.
 
         One that is not `durable` waits for the next sync, before which no answer may leave. It is
-        refused, with `KmsStorageFailed`, where it would take the room that others must have.
+        refused, with `KeyStorageFailed`, where it would take the room that others must have.
         """
         if not (durable or self._hold_reserve()):
             raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -165,7 +165,7 @@ class AuditLog(Resource):
             return self._writing[1]
 
     def end_sync(self) -> None:
-        """Wait for what is on its way to the disk; raises `KmsUnavailable` if it is lost."""
+        """Wait for what is on its way to the disk; raises `KeysUnavailable` if it is lost."""
         if self._writing is not None:
             (batch, writing), self._writing = self._writing, None
             with self._outcome(batch):
@@ -196,7 +196,7 @@ class AuditLog(Resource):
         """The same for a record that is worth nothing unsigned: fails while the key isn't there."""
         key = self._signing_key()
         if key is None:
-            raise KmsUnavailable(reason="the audit record can't be signed without the token")
+            raise KeysUnavailable(reason="the audit record can't be signed without the token")
         self._append(fields, key, durable=True)
 
     def _append(self, fields: dict[str, Any], key: bytes | None, *, durable: bool) -> None:
@@ -228,7 +228,7 @@ class AuditLog(Resource):
         try:
             log, head = _open(self.path), _open(head_path(self.path))
         except OSError as error:
-            raise KmsUnavailable(reason=f"the audit log is gone: {error}") from error
+            raise KeysUnavailable(reason=f"the audit log is gone: {error}") from error
         os.close(self._fd)
         os.close(self._head_fd)
         self._fd, self._head_fd, self._size = log, head, os.fstat(log).st_size
@@ -252,14 +252,14 @@ class AuditLog(Resource):
         waiting = [self._batch] if self._writing is None else [self._batch, self._writing[0]]
         return sum(len(line) for batch in waiting for line in batch.lines)
 
-    def _unwritable(self, error: OSError) -> KmsUnavailable:
+    def _unwritable(self, error: OSError) -> KeysUnavailable:
         reason = f"the audit log can't be written: {error}"
         # ext4 that has become read-only says EIO of a file with room of its own.
         cause = error if error.errno in REFUSALS else refusal(self.path.parent)
         if cause is None:
-            return KmsUnavailable(reason=reason)
+            return KeysUnavailable(reason=reason)
         named = storage_error("the state directory", self.path.parent, cause)
-        return KmsStorageFailed(reason=f"{reason}: {named.message}")
+        return KeyStorageFailed(reason=f"{reason}: {named.message}")
 
     def _make_room(self, content: bytes) -> None:
         if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut

@@ -13,7 +13,7 @@ import json
 import socket
 from typing import Any
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Request
 from evsd.key_client.messages import Reply, answer_in, encode_request
@@ -44,10 +44,10 @@ class LoopChannel(asyncio.Protocol, Resource):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     async def ask(self, call: Call, request: Request[Answer]) -> Answer:
-        """The answer to one request; raises `KmsUnavailable` where none can come."""
+        """The answer to one request; raises `KeysUnavailable` where none can come."""
         transport = self._transport or await self._open()
         if self._ended:
-            raise KmsUnavailable(reason="evsd-keys has died")
+            raise KeysUnavailable(reason="evsd-keys has died")
         number = next(self._numbers)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = reply
@@ -63,7 +63,7 @@ class LoopChannel(asyncio.Protocol, Resource):
         try:
             self._transport, _ = await asyncio.shield(self._opening)
         except (OSError, ValueError) as error:  # it was closed before anybody had asked
-            raise KmsUnavailable(reason="evsd-keys has died") from error
+            raise KeysUnavailable(reason="evsd-keys has died") from error
         return self._transport
 
     def data_received(self, data: bytes) -> None:
@@ -80,5 +80,5 @@ class LoopChannel(asyncio.Protocol, Resource):
         self._ended = True
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(KmsUnavailable(reason="evsd-keys died during the request"))
+                waiting.set_exception(KeysUnavailable(reason="evsd-keys died during the request"))
         self._waiting.clear()

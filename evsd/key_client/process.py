@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from evsd.audit.log import SEGMENT_BYTES
-from evsd.errors import KmsUnavailable, PublishedError
+from evsd.errors import KeysUnavailable, PublishedError
 from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Ask, Request
 from evsd.key_channel.shared import Probe
@@ -172,9 +172,9 @@ class KeyProcess(Resource):
                 lambda: self._running or self._trouble or self._closed.is_set(), START_WAIT_S
             )
             if self._closed.is_set():
-                raise KmsUnavailable(reason="evsd is stopping")
+                raise KeysUnavailable(reason="evsd is stopping")
             if self._running is None:
-                raise KmsUnavailable(reason=self._trouble or "evsd-keys is being started")
+                raise KeysUnavailable(reason=self._trouble or "evsd-keys is being started")
             return self._running
 
     def _supervise(self) -> None:
@@ -196,7 +196,7 @@ class KeyProcess(Resource):
         try:
             self._life = running = _Running(self._paths)
             running.await_ready()
-        except (KmsUnavailable, OSError, ValueError) as error:
+        except (KeysUnavailable, OSError, ValueError) as error:
             return str(error)
         if self._closed.is_set():  # `close` may have seen only the life before this one
             return f"evsd is stopping (status {running.stop()})"
@@ -262,7 +262,7 @@ class _Running:
         self._progress = Progress(PATIENCE_S)
 
     def await_ready(self) -> None:
-        """Wait for its first word; raises `KmsUnavailable`, and then it has ended."""
+        """Wait for its first word; raises `KeysUnavailable`, and then it has ended."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         while not (spoken := poll.poll(START_TIMEOUT_S * 1000)):
@@ -272,7 +272,7 @@ class _Running:
         answer = json.loads(line) if line else {"ready": False, "reason": "it died or hangs"}
         if not answer["ready"]:
             status = self.stop()
-            raise KmsUnavailable(
+            raise KeysUnavailable(
                 reason=f"evsd-keys did not start (status {status}): {answer['reason']}"
             )
         for work in (self._read, self._write):
@@ -298,18 +298,18 @@ class _Running:
             raise self.kill(CALL_TIMEOUT_S) from error
         return answer_in(reply, request)
 
-    def kill(self, waited_s: float) -> KmsUnavailable:
+    def kill(self, waited_s: float) -> KeysUnavailable:
         """End a process that gives no answer: it would hold up every later call too."""
         self._process.kill()
-        return KmsUnavailable(reason=f"no answer within {waited_s:g} s")
+        return KeysUnavailable(reason=f"no answer within {waited_s:g} s")
 
     def send(self, call: Call, request: Request[Any]) -> Future[Reply]:
-        """Send a request; the future fails with `KmsUnavailable` if the process dies first."""
+        """Send a request; the future fails with `KeysUnavailable` if the process dies first."""
         future: Future[Reply] = Future()
         future.set_running_or_notify_cancel()  # or a caller that hangs up could cancel it
         with self._lock:
             if self.ended.is_set():
-                raise KmsUnavailable(reason="evsd-keys has died")
+                raise KeysUnavailable(reason="evsd-keys has died")
             number = next(self._numbers)
             self._waiting[number] = future
             self._outbox.put(encode_request(number, call, request))
@@ -334,7 +334,7 @@ class _Running:
             orphans, self._waiting = list(self._waiting.values()), {}
         self._outbox.put(None)
         for future in orphans:
-            future.set_exception(KmsUnavailable(reason="evsd-keys died during the request"))
+            future.set_exception(KeysUnavailable(reason="evsd-keys died during the request"))
 
     def stop(self) -> int:
         """Close the channel, which ends the process; returns its exit status."""

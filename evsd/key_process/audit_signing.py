@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evsd.audit.chain import signature
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.shared import CheckAuditSignatures
 from evsd.key_process import crypto
@@ -24,7 +24,7 @@ class AuditSigning:
         if self._key is None and self._token.is_open:
             try:
                 self._key = self._token.secret(AUDIT_KEY)
-            except KmsUnavailable:
+            except KeysUnavailable:
                 return None
         return self._key
 

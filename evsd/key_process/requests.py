@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from evsd.audit.log import AuditLog, Batch
-from evsd.errors import InternalError, KmsUnavailable, PublishedError
+from evsd.errors import InternalError, KeysUnavailable, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.operation import Operation
 from evsd.key_channel.shared import RecordRefusal
@@ -67,10 +67,10 @@ class Requests:
     async def _sync(self) -> None:
         try:
             while not self._audit.settled:
-                with contextlib.suppress(KmsUnavailable, OSError):  # those who wait are told
+                with contextlib.suppress(KeysUnavailable, OSError):  # those who wait are told
                     # The log's to wait for too, so it isn't cancelled with this task.
                     await asyncio.shield(asyncio.wrap_future(self._audit.begin_sync()))
-                with contextlib.suppress(KmsUnavailable):
+                with contextlib.suppress(KeysUnavailable):
                     self._audit.end_sync()
                 self._hand_out()
         finally:
@@ -113,7 +113,7 @@ class Requests:
         refusal = RecordRefusal(action, named.pop("key_id", ""), error.code, named)
         try:
             self._usage.record_refusal(call, refusal)
-        except KmsUnavailable as unavailable:
+        except KeysUnavailable as unavailable:
             return unavailable
         return error
 
@@ -128,7 +128,7 @@ async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
 
 
 def _withheld(answer: Answer, lost: Batch) -> Answer:
-    error = lost.trouble or KmsUnavailable(reason="the audit log can't be written")
+    error = lost.trouble or KeysUnavailable(reason="the audit log can't be written")
     return {"id": answer["id"], "error": error.as_wire()}
 
 

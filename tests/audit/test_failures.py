@@ -18,7 +18,7 @@ import pytest
 
 from evsd.audit.chain import newest_first
 from evsd.daemon import key_process as program
-from evsd.errors import CallerUnknown, KmsUnavailable
+from evsd.errors import CallerUnknown, KeysUnavailable
 from evsd.key_channel.shared import Probe, RecordRefusal
 from evsd.key_client.process import CALL_TIMEOUT_S, PROBE, KeyProcess, KeyProcessPaths
 from evsd.services.iam.failures import (
@@ -160,7 +160,7 @@ def keys(tmp_path: Path) -> Iterator[KeyProcess]:
 
 
 def answers(keys: KeyProcess) -> bool:
-    with suppress(KmsUnavailable):
+    with suppress(KeysUnavailable):
         keys.call(PROBE, Probe())
         return True
     return False

@@ -17,7 +17,7 @@ import pytest
 from evsd.audit.chain import Head, head_path, newest_first, read_head, signature
 from evsd.audit.log import AuditLog
 from evsd.audit.verification import Position, Verification, verify
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from tests.support.filesystem import mounted_tmpfs
 
 KEY = b"k" * 32
@@ -198,7 +198,7 @@ def test_a_forged_head_is_found_by_its_signature(path: Path) -> None:
 
 def test_a_record_that_must_be_signed_is_not_written_without_the_key(path: Path) -> None:
     with AuditLog(path) as log:
-        with pytest.raises(KmsUnavailable, match="can't be signed"):
+        with pytest.raises(KeysUnavailable, match="can't be signed"):
             log.append_signed(action="destroy-key")
         log.append(action="test")
     assert [record["action"] for record in newest_first(path)] == ["test"]
@@ -353,7 +353,7 @@ def append_until_refused(log: AuditLog) -> None:
         for _ in range(1000):
             log.append(action="test", padding="x" * 500)
 
-    with pytest.raises(KmsUnavailable, match="audit log can't be written"):
+    with pytest.raises(KeysUnavailable, match="audit log can't be written"):
         append_many()
 
 
@@ -409,11 +409,11 @@ def test_records_that_could_not_be_synced_never_were(tmp_path: Path) -> None:
         log.append(action="first")
         with no_room_for_more(path):
             log.append(durable=False, action="lost")
-            with pytest.raises(KmsUnavailable):
+            with pytest.raises(KeysUnavailable):
                 log.append(action="refused")
             assert log.settled
             log.append(durable=False, action="lost too")
-            with pytest.raises(KmsUnavailable):
+            with pytest.raises(KeysUnavailable):
                 log.sync()
         log.append(action="second")
         log.sync()
@@ -448,7 +448,7 @@ def test_what_gathered_while_others_were_written_is_lost_with_them(tmp_path: Pat
             writing = log.begin_sync()
             log.append(durable=False, action="lost too")
             assert isinstance(writing.exception(), OSError)
-            with pytest.raises(KmsUnavailable):
+            with pytest.raises(KeysUnavailable):
                 log.append(action="refused")
             assert (lost.on_disk, log.newest.on_disk, log.settled) == (False, False, True)
         log.append(action="second")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_channel.shared import Probe
 from evsd.key_client.loop_channel import LoopChannel
 from evsd.key_client.process import PROBE
@@ -77,5 +77,5 @@ def test_who_asks_first_once_it_has_ended_is_told_so() -> None:
     theirs.close()
     channel = LoopChannel(ours)
     channel.close()
-    with pytest.raises(KmsUnavailable):
+    with pytest.raises(KeysUnavailable):
         asyncio.run(channel.ask(PROBE, Probe()))

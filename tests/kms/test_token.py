@@ -14,7 +14,7 @@ import pkcs11
 import pytest
 from pkcs11 import Attribute, ObjectClass
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_process.crypto import EnvelopeError
 from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import SENTINEL, Token, TokenSettings
@@ -75,14 +75,14 @@ def test_an_iv_of_another_length_is_refused(token: Token, length: int) -> None:
 
 
 def test_a_missing_key_is_unavailable_not_destroyed(token: Token) -> None:
-    with pytest.raises(KmsUnavailable, match="no key cmk/missing"):
+    with pytest.raises(KeysUnavailable, match="no key cmk/missing"):
         token.key("cmk/missing")
 
 
 def test_a_wrong_pin_is_refused(settings: TokenSettings, tmp_path: Path) -> None:
     wrong = tmp_path / "pin"
     wrong.write_text("0000")
-    with pytest.raises(KmsUnavailable):
+    with pytest.raises(KeysUnavailable):
         Token(TokenSettings(settings.module, settings.label, wrong)).open()
 
 
@@ -96,7 +96,7 @@ def test_pin_and_token_are_readable_by_the_owner_only(settings: TokenSettings) -
 
 
 def test_a_missing_pin_never_replaces_a_token_that_has_keys(tmp_path: Path) -> None:
-    with pytest.raises(KmsUnavailable, match="restore it from a backup"):
+    with pytest.raises(KeysUnavailable, match="restore it from a backup"):
         softhsm.prepare(tmp_path / "token", may_initialise=False)
     assert not (tmp_path / "token" / "tokens").exists()
 

@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evsd.audit.log import AuditLog
 from evsd.audit.mark import keep_mark, read_mark
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.operation import operations_of
 from evsd.key_channel.shared import Probe
@@ -78,8 +78,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         try:
             work = _build(options, stack)
-        except (KmsUnavailable, OSError) as error:
-            reason = error.message if isinstance(error, KmsUnavailable) else str(error)
+        except (KeysUnavailable, OSError) as error:
+            reason = error.message if isinstance(error, KeysUnavailable) else str(error)
             control.sendall(json.dumps({"ready": False, "reason": reason}).encode() + b"\n")
             sys.exit(1)
         asyncio.run(_serve(control, loop, work, options.release_socket))
@@ -139,7 +139,7 @@ class TokenWatch:
         """Open the token if it isn't; that it is away is no error here."""
         try:
             self._token.probe()
-        except KmsUnavailable as error:
+        except KeysUnavailable as error:
             trouble = error.message
         else:
             trouble = ""

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 
 SOFTHSM, SOFT_TOKEN = "SoftHSM project", "IBM SoftTok"
 OPENCRYPTOKI = Path("/var/lib/opencryptoki")
@@ -19,7 +19,7 @@ OPENCRYPTOKI = Path("/var/lib/opencryptoki")
 def files_of(token: Any) -> Path | None:
     """The directory whose changes have to be synced; None for a token that sees to it itself.
 
-    Raises `KmsUnavailable` where that can't be done: a power cut would take the newest keys, and
+    Raises `KeysUnavailable` where that can't be done: a power cut would take the newest keys, and
     nobody would notice before.
     """
     if token.manufacturer_id == SOFTHSM:
@@ -68,8 +68,8 @@ def _readable(directory: Path, what: str) -> Path:
     return directory
 
 
-def _unsafe(what: str, reason: str) -> KmsUnavailable:
-    return KmsUnavailable(
+def _unsafe(what: str, reason: str) -> KeysUnavailable:
+    return KeysUnavailable(
         reason=f"{what} never syncs its files, so a power cut would take its newest keys; "
         f"evsd can't sync them either: {reason}"
     )

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11.exceptions import PKCS11Error
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_process.crypto import BLOCK, IV_LENGTH, Profile, material_keys
 from evsd.key_process.token import mechanisms
 from evsd.key_process.token.files import files_of
@@ -145,7 +145,7 @@ class Trial:
     def _find_files(self) -> None:
         try:
             files_of(self._token)
-        except KmsUnavailable as error:
+        except KeysUnavailable as error:
             raise Lacking(error.message) from error
 
     def _unwrap(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from evsd.durable import sync
-from evsd.errors import KmsStorageFailed, KmsUnavailable, storage_error
+from evsd.errors import KeyStorageFailed, KeysUnavailable, storage_error
 from evsd.space import refusal
 
 OBJECT, SAVED = "token.object", "token.saved"
@@ -23,21 +23,21 @@ log = structlog.get_logger()
 
 
 def require_room(tokens: Path) -> None:
-    """Refuse, with `KmsStorageFailed`, what makes SoftHSM write where it can't."""
+    """Refuse, with `KeyStorageFailed`, what makes SoftHSM write where it can't."""
     error = refusal(tokens)
     if error is not None:
         named = storage_error("the token's directory", tokens, error)
-        raise KmsStorageFailed(reason=named.message)
+        raise KeyStorageFailed(reason=named.message)
 
 
 def prepare_login(tokens: Path) -> None:
-    """See to it that a login can do no harm; raises `KmsUnavailable` where that can't be had."""
+    """See to it that a login can do no harm; raises `KeysUnavailable` where that can't be had."""
     require_room(tokens)
     try:
         for token in tokens.iterdir():
             _save_or_put_back(token / OBJECT, token / SAVED)
     except OSError as error:
-        raise KmsUnavailable(reason=f"the token's files can't be kept safe: {error}") from error
+        raise KeysUnavailable(reason=f"the token's files can't be kept safe: {error}") from error
 
 
 def _save_or_put_back(used: Path, saved: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pkcs11
 
 from evsd.durable import sync, sync_changed
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_process.token.token import SENTINEL, Token, TokenSettings
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -23,7 +23,7 @@ def prepare(directory: Path, *, may_initialise: bool = True) -> TokenSettings:
 
     A crash half-way leaves no file `pin`, and the next start begins anew with an empty folder:
     nothing can have been encrypted under a token without that file. Where keys are known already
-    (`may_initialise` false) a missing token is never replaced: raises `KmsUnavailable`.
+    (`may_initialise` false) a missing token is never replaced: raises `KeysUnavailable`.
     """
     config, tokens, pin_file = directory / "softhsm2.conf", directory / "tokens", directory / "pin"
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -37,7 +37,7 @@ def prepare(directory: Path, *, may_initialise: bool = True) -> TokenSettings:
     settings = TokenSettings(MODULE, LABEL, pin_file, tokens)
     if not pin_file.exists():
         if not may_initialise:
-            raise KmsUnavailable(reason=f"{pin_file} is gone; restore it from a backup")
+            raise KeysUnavailable(reason=f"{pin_file} is gone; restore it from a backup")
         _initialise(tokens, settings)
     return settings
 

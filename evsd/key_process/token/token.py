@@ -22,7 +22,7 @@ from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 
 from evsd.durable import sync, sync_changed
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_process.crypto import EnvelopeError, Profile
 from evsd.key_process.token import mechanisms
 from evsd.key_process.token import room as token_room
@@ -65,8 +65,8 @@ class TokenSettings:
 class Token(Resource):
     """A token, opened and logged in to when it is first used, and again after it was lost.
 
-    `check` is called after each opening and raises `KmsUnavailable` for a token that is not to be
-    used. Every method raises `KmsUnavailable` for whatever the module can't do.
+    `check` is called after each opening and raises `KeysUnavailable` for a token that is not to be
+    used. Every method raises `KeysUnavailable` for whatever the module can't do.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Token(Resource):
         self._handles: dict[str, Any] = {}  # of objects, by their own labels
         self._keys: dict[str, KeyObjects] = {}
         self._opening = False
-        self._failed: tuple[float, KmsUnavailable] | None = None  # the last opening: when and why
+        self._failed: tuple[float, KeysUnavailable] | None = None  # the last opening: when and why
 
     def close(self) -> None:
         """Log out; every handle is gone with the session."""
@@ -207,7 +207,7 @@ class Token(Resource):
         """Do `work` with the objects of a key: again on a new session if the old one has ended."""
         try:
             return self._use_once(label, work)
-        except KmsUnavailable:
+        except KeysUnavailable:
             # A session that is still open would answer the same again.
             if self.is_open or self._opening:
                 raise
@@ -268,7 +268,7 @@ class Token(Resource):
         if self._failed is not None and time.monotonic() < self._failed[0] + REOPEN_PAUSE_S:
             raise self._failed[1].with_traceback(None)
         if self._opening:
-            raise KmsUnavailable(reason=f"{self._settings.name} has gone away")
+            raise KeysUnavailable(reason=f"{self._settings.name} has gone away")
         self._opening = True
         try:
             self._log_in()
@@ -276,7 +276,7 @@ class Token(Resource):
                 self._read_all_handles()
             if self._check is not None:
                 self._check(self)
-        except KmsUnavailable as error:
+        except KeysUnavailable as error:
             self._lose()
             self._failed = (time.monotonic(), error)
             raise
@@ -304,7 +304,7 @@ class Token(Resource):
         except (PKCS11Error, OSError) as error:
             raise _unavailable(f"can't open {settings.name}", error) from error
         except Lacking as error:
-            raise KmsUnavailable(
+            raise KeysUnavailable(
                 reason=f"{settings.name} can encrypt in no way that evsd knows, see "
                 f"evsctl hsm check: {error}"
             ) from error
@@ -452,5 +452,5 @@ def _before_now() -> int:
     return time.time_ns() - 1_000_000_000
 
 
-def _unavailable(what: str, error: Exception) -> KmsUnavailable:
-    return KmsUnavailable(reason=f"{what}: {in_words(error)}")
+def _unavailable(what: str, error: Exception) -> KeysUnavailable:
+    return KeysUnavailable(reason=f"{what}: {in_words(error)}")

@@ -21,7 +21,7 @@ KMS = Style(
     invalid=e.KmsFieldInvalid,
     forbidden=e.KmsForbidden,
     foreign_project=e.KmsProjectMismatch,
-    storage=shared.KmsStorageFailed,
+    storage=shared.KeyStorageFailed,
     fields={
         "key_id": e.KeyIdInvalid,
         "sequence": e.SequenceInvalid,

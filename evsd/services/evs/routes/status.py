@@ -6,7 +6,7 @@ from fastapi.routing import APIRouter
 
 import evsd
 from evsd.api.routes import CallingPrincipal, Model, UsesHost, needs, router
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_channel.shared import Probe
 from evsd.key_client.process import PROBE
 from evsd.policy import allowed
@@ -42,7 +42,7 @@ async def show_status(principal: CallingPrincipal, host: UsesHost) -> StatusResp
     """Whether keys can be used, the records are up to date, and there is space."""
     try:
         trouble = await host.keys.ask(PROBE, Probe())
-    except KmsUnavailable as error:
+    except KeysUnavailable as error:
         trouble = error.message
     operator = allowed(EvsPermission.POOL_SHOW, principal.roles)
     return StatusResponse(

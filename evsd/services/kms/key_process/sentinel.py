@@ -11,7 +11,7 @@ import hashlib
 
 from sqlalchemy import select
 
-from evsd.errors import KmsUnavailable
+from evsd.errors import KeysUnavailable
 from evsd.key_process.token.token import SENTINEL, Token
 from evsd.services.iam.records import has_access_keys
 from evsd.services.kms.tables import Cmk, TokenRecord
@@ -25,7 +25,7 @@ class TokenCheck:
         self._database = database
 
     def __call__(self, token: Token) -> None:
-        """Raise `KmsUnavailable` for another token than the known one.
+        """Raise `KeysUnavailable` for another token than the known one.
 
         Only while no key is known may a token without a sentinel be given one, and only then may
         a token be replaced by another.
@@ -34,7 +34,7 @@ class TokenCheck:
         if not known:
             token.ensure(SENTINEL)
         elif not token.has(SENTINEL):
-            raise KmsUnavailable(
+            raise KeysUnavailable(
                 reason="the token has no sentinel: it is another one, or was initialised anew"
             )
         check_value = hashlib.sha256(token.secret(SENTINEL)).hexdigest()[:16]
@@ -43,7 +43,7 @@ class TokenCheck:
         if record is not None and record.check_value == check_value:
             return
         if record is not None and known:
-            raise KmsUnavailable(reason="the token is another evsd's: it has another sentinel")
+            raise KeysUnavailable(reason="the token is another evsd's: it has another sentinel")
         with self._database.transaction() as session:
             session.merge(TokenRecord(id=1, check_value=check_value))
 
