@@ -15,8 +15,8 @@ from evsd.key_channel.call import Call
 from evsd.key_channel.codec import codec_of
 from evsd.key_channel.operation import Request, answer_of, declared, name_of, operations_of
 from evsd.key_process.audit_signing import AuditSigning
-from evsd.key_process.part import Parts
-from evsd.key_process.usage import UsageLog
+from evsd.key_process.service_part import Parts
+from evsd.key_process.use_records import UsageLog
 from evsd.services import load_records, modules
 from evsd.store.database import Database
 

@@ -25,7 +25,7 @@ from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
 from evsd.services.iam.tables import Domain, Project
 from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.tables import Cmk, KeyRelease
-from evsd.serving.keys import KeyUse
+from evsd.serving.key_releases import KeyUse
 from evsd.serving.tables import ServerRecord
 from evsd.store.database import MIGRATIONS, Database, utcnow
 from evsd.store.tables import History

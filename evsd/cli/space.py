@@ -9,7 +9,8 @@ import click
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.output import Session, card, output_option, pass_session, table
-from evsd.cli.volumes import WHAT_NEXT, Size
+from evsd.cli.sizes import Size
+from evsd.cli.volumes import WHAT_NEXT
 
 UNLIMITED = -1
 NO_LIMIT = "no limit"

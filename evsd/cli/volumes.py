@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
-from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
 
@@ -25,13 +22,13 @@ from evsd.cli.output import (
 )
 from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
+from evsd.cli.sizes import Size, size_text
 
 PROVISIONING = "evsd:provisioning"
 SERVER, DEVICE = "evsd:server", "evsd:device"
 ACCESS_MODE, ATTACHED_BY, CLIENTS = "evsd:access_mode", "evsd:attached_by", "evsd:clients"
 ACCESS_MODES = {"rw": "read-write", "ro": "read-only"}
 POOL, POOL_DIRECTORY = "evsd:pool", "evsd:pool_directory"
-GIB_OF = {"M": Fraction(1, 1024), "G": Fraction(1), "T": Fraction(1024), "P": Fraction(1024**2)}
 # By the state of the pool, the server or the device; what is as it should be is not here.
 WHAT_NEXT = {
     "low": "the pool {pool} is low on space: free some before it is full, writes fail then",
@@ -46,36 +43,6 @@ WHAT_NEXT = {
     "check the filesystem",
     "gone": "the device is no more: evsctl detach {name}, then attach it",
 }
-
-
-class Size(click.ParamType[Any]):
-    """Whole GiB: ``10G``, ``10GiB``, ``1.5T`` or ``1024M``; as in the cloud, GB are GiB too."""
-
-    name = "SIZE"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:  # fmt: skip
-        """Text to GiB. Whether the number is allowed is for the server to say."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)\s*", value)
-        if match is None:
-            self.fail(f"{value!r} is not a size like 10G or 1.5T", param, ctx)
-        number, unit = Fraction(match[1]), match[2].upper().removesuffix("IB").removesuffix("B")
-        if not match[2]:
-            self.fail(f"{value!r} has no unit: say {math.ceil(number)}G", param, ctx)
-        if unit not in GIB_OF:
-            self.fail(f"{value!r} has no unit that is known here, like G or T", param, ctx)
-        gib = number * GIB_OF[unit]
-        if gib.denominator != 1:
-            self.fail(f"{value!r} is not whole GiB: say {math.ceil(gib)}G", param, ctx)
-        return int(gib)
-
-
-def size_text(gib: int) -> str:
-    """A size as people say it: in TiB where it is whole ones."""
-    return f"{gib // 1024}T" if gib >= 1024 and gib % 1024 == 0 else f"{gib}G"
 
 
 thick_option = click.option(

@@ -56,13 +56,13 @@ from pydantic import (
 )
 
 from evsd.audit.log import SEGMENT_BYTES
+from evsd.daemon.messages import in_words
 from evsd.daemon.pin import prompt_for_pin
-from evsd.daemon.words import in_words
 from evsd.key_client.process import HsmAccess
 from evsd.policy import Role, given_roles
 from evsd.principal import DEFAULT, UnixUser
 from evsd.services import load_records
-from evsd.serving.files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
+from evsd.serving.server_files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
 from evsd.store.sqlite import DatabaseUnsupported, file_of
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a

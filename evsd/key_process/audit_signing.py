@@ -6,7 +6,7 @@ from evsd.audit.chain import signature
 from evsd.errors import KeysUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.shared import CheckAuditSignatures
-from evsd.key_process import crypto
+from evsd.key_process import envelope
 from evsd.key_process.token.token import Token
 
 AUDIT_KEY = "evsd/audit"
@@ -39,5 +39,5 @@ class AuditSigning:
         return [
             index
             for index, (digest, signed) in enumerate(request.pairs)
-            if not crypto.same_secret(signature(key, digest), signed)
+            if not envelope.same_secret(signature(key, digest), signed)
         ]

@@ -21,7 +21,7 @@ from evsd.errors import InternalError, KeysUnavailable, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.operation import Operation
 from evsd.key_channel.shared import RecordRefusal
-from evsd.key_process.usage import OK, UsageLog
+from evsd.key_process.use_records import OK, UsageLog
 
 LINE_LIMIT = 1024 * 1024
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call
 from evsd.processes import Process
-from evsd.serving.keys import KeyUse, Releases
+from evsd.serving.key_releases import KeyUse, Releases
 from evsd.serving.server import ServerFailed
 from evsd.serving.states import SERVER_STATES, STARTABLE, ServerEvent, ServerStatus
 from evsd.serving.tables import ServerRecord

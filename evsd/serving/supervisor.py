@@ -16,11 +16,9 @@ import structlog
 from evsd.pools.pool import Pool
 from evsd.processes import Process
 from evsd.resource import Resource
-from evsd.serving import clients
-from evsd.serving.access import Access, make_directory, require_acls
-from evsd.serving.clients import Client
-from evsd.serving.files import ServerFiles, is_in_own_directory
-from evsd.serving.keys import KeyUse, Releases
+from evsd.serving import connected_clients
+from evsd.serving.connected_clients import Client
+from evsd.serving.key_releases import KeyUse, Releases
 from evsd.serving.records import NewServer, ServerRecords
 from evsd.serving.retries import Retries
 from evsd.serving.server import (
@@ -32,6 +30,8 @@ from evsd.serving.server import (
     new_ticket,
     stop,
 )
+from evsd.serving.server_files import ServerFiles, is_in_own_directory
+from evsd.serving.socket_access import Access, make_directory, require_acls
 from evsd.serving.states import STARTABLE, ServerStatus
 from evsd.serving.tables import ServerRecord
 from evsd.serving.watcher import Watcher
@@ -153,9 +153,9 @@ class ServerSupervisor(Resource):
             return []
         socket = self.socket(server_id)
         if not is_in_own_directory(socket):
-            return clients.of_older_server(socket)
+            return connected_clients.of_older_server(socket)
         try:
-            return clients.reported(self._files.report(server_id))
+            return connected_clients.reported(self._files.report(server_id))
         except FileNotFoundError:  # it was ended meanwhile
             return []
 

@@ -75,7 +75,7 @@ def test_the_imported_material_is_what_encrypts(kms: Kms, algorithm: str) -> Non
     kms("import_key_material", key_id=key_id, **prepared(kms, key_id, material, algorithm))
     made = kms("create_datakey", key_id=key_id, datakey_length="512")
     blob = bytes.fromhex(made.cipher_text)
-    # As evsd.key_process.crypto draws it, with the canonical spelling of an empty context.
+    # As evsd.key_process.envelope draws it, with the canonical spelling of an empty context.
     digest = hashes.Hash(hashes.SHA256())
     digest.update(b"map:{}")
     bound = blob[:4] + blob[116:156] + digest.finalize()

@@ -1,4 +1,4 @@
-"""The envelope in each profile, checked with `cryptography`, as `crypto` draws it."""
+"""The envelope in each profile, checked with `cryptography`, as its module draws it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from evsd.key_process import crypto
-from evsd.key_process.crypto import Profile
+from evsd.key_process import envelope
+from evsd.key_process.envelope import Profile
 
 KEY_ID = "0d0466b0-e727-4d9c-b35d-f84bb474a37f"
 CONTEXT = {"volume_id": "v", "project_id": "p"}
@@ -49,7 +49,7 @@ class SoftwareKey:
         try:
             return AESGCM(self.raw).decrypt(iv, ciphertext, aad)
         except InvalidTag as error:
-            raise crypto.EnvelopeError("tag") from error
+            raise envelope.EnvelopeError("tag") from error
 
     def cbc_encrypt(self, iv: bytes, plaintext: bytes) -> bytes:
         encryptor = Cipher(algorithms.AES(self.raw), modes.CBC(iv)).encryptor()
@@ -79,7 +79,7 @@ def key(request: pytest.FixtureRequest) -> SoftwareKey:
 
 
 def wrapped(key: SoftwareKey, data_key: bytes) -> bytes:
-    return crypto.wrap(key, KEY_ID, 7, data_key, CONTEXT)
+    return envelope.wrap(key, KEY_ID, 7, data_key, CONTEXT)
 
 
 def bound(blob: bytes) -> bytes:
@@ -91,10 +91,10 @@ def bound(blob: bytes) -> bytes:
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 32, 64, 1024, 4096])
 def test_a_data_key_comes_back_with_its_key_id_and_version(key: SoftwareKey, length: int) -> None:
     data_key = os.urandom(length)
-    envelope = crypto.parse(wrapped(key, data_key))
-    assert (envelope.key_id, envelope.version, envelope.length) == (KEY_ID, 7, length)
-    assert envelope.profile is key.profile
-    assert crypto.unwrap(key, envelope, CONTEXT) == data_key
+    parsed = envelope.parse(wrapped(key, data_key))
+    assert (parsed.key_id, parsed.version, parsed.length) == (KEY_ID, 7, length)
+    assert parsed.profile is key.profile
+    assert envelope.unwrap(key, parsed, CONTEXT) == data_key
 
 
 def test_a_512_bit_data_key_has_the_published_length(key: SoftwareKey) -> None:
@@ -104,10 +104,10 @@ def test_a_512_bit_data_key_has_the_published_length(key: SoftwareKey) -> None:
 def test_what_was_wrapped_before_there_were_profiles_is_read_byte_for_byte() -> None:
     key = SoftwareKey(Profile.GCM)
     key.raw = bytes(range(32))
-    assert crypto.unwrap(key, crypto.parse(OF_OLD), CONTEXT) == bytes(range(64))
+    assert envelope.unwrap(key, envelope.parse(OF_OLD), CONTEXT) == bytes(range(64))
     # On a token that makes its IVs from some day on, too.
     key.profile = Profile.GCM_HSM_IV
-    assert crypto.unwrap(key, crypto.parse(OF_OLD), CONTEXT) == bytes(range(64))
+    assert envelope.unwrap(key, envelope.parse(OF_OLD), CONTEXT) == bytes(range(64))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_no_flipped_bit_goes_unnoticed_even_with_the_digest_mended(key: Software
         body = bytearray(blob[:156])
         body[bit // 8] ^= 1 << bit % 8
         mended = bytes(body) + hashlib.sha256(body).digest()
-        with pytest.raises(crypto.EnvelopeError):
-            crypto.unwrap(key, crypto.parse(mended), CONTEXT)
+        with pytest.raises(envelope.EnvelopeError):
+            envelope.unwrap(key, envelope.parse(mended), CONTEXT)
 
 
 @pytest.mark.parametrize("length", range(49, 64))
@@ -163,18 +163,18 @@ def test_how_much_was_filled_up_can_not_be_changed(length: int) -> None:
     key = SoftwareKey(Profile.CBC_HMAC)
     blob = wrapped(key, os.urandom(64))
     body = blob[:2] + struct.pack("<H", length + 88) + blob[4:156]
-    envelope = crypto.parse(body + hashlib.sha256(body).digest())
-    with pytest.raises(crypto.EnvelopeError):
-        crypto.unwrap(key, envelope, CONTEXT)
+    parsed = envelope.parse(body + hashlib.sha256(body).digest())
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unwrap(key, parsed, CONTEXT)
 
 
 def test_nothing_is_decrypted_with_cbc_before_its_mac_was_right() -> None:
     key = SoftwareKey(Profile.CBC_HMAC)
-    envelope = crypto.parse(wrapped(key, os.urandom(64)))
-    with pytest.raises(crypto.EnvelopeError):
-        crypto.unwrap(key, envelope, {"another": "context"})
+    parsed = envelope.parse(wrapped(key, os.urandom(64)))
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unwrap(key, parsed, {"another": "context"})
     assert "cbc_decrypt" not in key.asked
-    crypto.unwrap(key, envelope, CONTEXT)
+    envelope.unwrap(key, parsed, CONTEXT)
     assert key.asked[-2:] == ["mac", "cbc_decrypt"]
 
 
@@ -182,16 +182,16 @@ def test_no_envelope_of_one_profile_is_opened_as_one_of_another(key: SoftwareKey
     blob = wrapped(key, os.urandom(64))
     for other in {2, 3, 4} - {blob[0]}:
         body = bytes([other]) + blob[1:156]
-        envelope = crypto.parse(body + hashlib.sha256(body).digest())
-        with pytest.raises(crypto.EnvelopeError):
-            crypto.unwrap(key, envelope, CONTEXT)
+        parsed = envelope.parse(body + hashlib.sha256(body).digest())
+        with pytest.raises(envelope.EnvelopeError):
+            envelope.unwrap(key, parsed, CONTEXT)
 
 
 def test_no_truncated_envelope_is_accepted(key: SoftwareKey) -> None:
     blob = wrapped(key, os.urandom(64))
     for length in range(len(blob)):
-        with pytest.raises(crypto.EnvelopeError):
-            crypto.parse(blob[:length])
+        with pytest.raises(envelope.EnvelopeError):
+            envelope.parse(blob[:length])
 
 
 @pytest.mark.parametrize(
@@ -201,16 +201,16 @@ def test_no_truncated_envelope_is_accepted(key: SoftwareKey) -> None:
 def test_another_encryption_context_is_refused(
     key: SoftwareKey, context: dict[str, str] | str
 ) -> None:
-    envelope = crypto.parse(wrapped(key, os.urandom(64)))
-    with pytest.raises(crypto.EnvelopeError):
-        crypto.unwrap(key, envelope, context)
+    parsed = envelope.parse(wrapped(key, os.urandom(64)))
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unwrap(key, parsed, context)
 
 
 def test_another_key_is_refused(key: SoftwareKey) -> None:
-    envelope = crypto.parse(wrapped(key, os.urandom(64)))
+    parsed = envelope.parse(wrapped(key, os.urandom(64)))
     other = SoftwareKey(key.profile)
-    with pytest.raises(crypto.EnvelopeError):
-        crypto.unwrap(other, envelope, CONTEXT)
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unwrap(other, parsed, CONTEXT)
 
 
 def test_the_keys_of_imported_material_are_derived_as_drawn() -> None:
@@ -219,5 +219,5 @@ def test_the_keys_of_imported_material_are_derived_as_drawn() -> None:
         HKDF(hashes.SHA256(), 32, None, f"evsd imported material: {use}".encode()).derive(material)
         for use in ("encryption", "authentication")
     )
-    assert crypto.material_keys(material) == expected
+    assert envelope.material_keys(material) == expected
     assert len({material, *expected}) == 3

@@ -15,7 +15,7 @@ import pytest
 from pkcs11 import Attribute, ObjectClass
 
 from evsd.errors import KeysUnavailable
-from evsd.key_process.crypto import EnvelopeError
+from evsd.key_process.envelope import EnvelopeError
 from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import SENTINEL, Token, TokenSettings
 

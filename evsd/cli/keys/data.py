@@ -92,7 +92,7 @@ def decrypt_datakey(
 ) -> None:
     """Decrypt a data key; prints it as hex."""
     # The published request carries the clear key's length, which is that of the rest of the
-    # envelope less 124 bytes (see evsd.key_process.crypto).
+    # envelope less 124 bytes (see evsd.key_process.envelope).
     length = max(1, len(ciphertext) // 2 - 124)
     answer = session.api.kms(
         "decrypt-datakey",

@@ -37,15 +37,15 @@ from evsd.key_channel.call import Call
 from evsd.key_channel.operation import operations_of
 from evsd.key_channel.shared import Probe
 from evsd.key_process.audit_signing import AuditSigning
-from evsd.key_process.part import REQUEST_LIMIT, KeyPart, Parts, Release, Round
 from evsd.key_process.requests import Operations, Requests
+from evsd.key_process.service_part import REQUEST_LIMIT, KeyPart, Parts, Release, Round
 from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import Token, TokenSettings
-from evsd.key_process.usage import UsageLog
+from evsd.key_process.use_records import UsageLog
 from evsd.logs import configure_logging
 from evsd.processes import harden, lock_memory
 from evsd.services import load_records, modules
-from evsd.services.kms.key_process.sentinel import TokenCheck, keys_known
+from evsd.services.kms.key_process.token_check import TokenCheck, keys_known
 from evsd.store.database import Database
 
 RELEASE_TIMEOUT_S = 10

@@ -1,4 +1,4 @@
-"""What is done with the objects of one key, in the profiles of `crypto`, by python-pkcs11.
+"""What is done with the objects of one key, in the profiles of `envelope`, by python-pkcs11.
 
 A key is one AES object, or two: an AES object for CBC and a generic secret for HMAC-SHA256. All are
 sensitive and can't be extracted. Which profile a token can do is found out by doing it: lists of
@@ -18,7 +18,7 @@ from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import MechanismInvalid, PKCS11Error
 from pkcs11.mechanisms import GCMParams
 
-from evsd.key_process.crypto import (
+from evsd.key_process.envelope import (
     BLOCK,
     IV_LENGTH,
     LONGEST_IV,

@@ -27,7 +27,7 @@ from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClas
 from pkcs11.exceptions import PKCS11Error
 
 from evsd.errors import KeysUnavailable
-from evsd.key_process.crypto import BLOCK, IV_LENGTH, Profile, material_keys
+from evsd.key_process.envelope import BLOCK, IV_LENGTH, Profile, material_keys
 from evsd.key_process.token import mechanisms
 from evsd.key_process.token.files import files_of
 from evsd.key_process.token.mechanisms import (

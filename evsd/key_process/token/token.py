@@ -23,9 +23,9 @@ from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 
 from evsd.durable import sync, sync_changed
 from evsd.errors import KeysUnavailable
-from evsd.key_process.crypto import EnvelopeError, Profile
+from evsd.key_process.envelope import EnvelopeError, Profile
+from evsd.key_process.token import free_space as token_room
 from evsd.key_process.token import mechanisms
-from evsd.key_process.token import room as token_room
 from evsd.key_process.token.files import files_of
 from evsd.key_process.token.mechanisms import (
     Ability,

@@ -6,7 +6,7 @@ from evsd.key_channel.call import Call
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.tables import Volume
 from evsd.services.iam.tables import Project
-from evsd.serving.keys import KeyUse
+from evsd.serving.key_releases import KeyUse
 
 
 def encryption_context(project_id: str, volume_id: str) -> dict[str, str]:

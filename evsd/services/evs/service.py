@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evsd.service import Host, Service
 from evsd.services.evs.attachments.service import AttachmentService
-from evsd.services.evs.volumes.headers import VolumeHeaders
+from evsd.services.evs.volumes.luks_headers import VolumeHeaders
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.quotas import QuotaService
 from evsd.services.evs.volumes.registration import VolumeRegistration

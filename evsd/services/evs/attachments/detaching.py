@@ -22,7 +22,7 @@ from evsd.services.evs.attachments.users import await_no_users, users
 from evsd.services.evs.errors import DetachFailed
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
-from evsd.serving.clients import Client
+from evsd.serving.connected_clients import Client
 from evsd.serving.retries import Retries
 from evsd.serving.server import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor

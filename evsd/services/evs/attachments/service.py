@@ -14,7 +14,7 @@ from evsd.services.evs.attachments.records import find, find_all
 from evsd.services.evs.attachments.states import SERVING
 from evsd.services.evs.tables import Attachment
 from evsd.services.evs.volumes.servable import Servable
-from evsd.serving.clients import Client
+from evsd.serving.connected_clients import Client
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 

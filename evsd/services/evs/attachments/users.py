@@ -7,7 +7,7 @@ import time
 from evsd import connector
 from evsd.services.evs.errors import VolumeInUse
 from evsd.services.evs.tables import Attachment
-from evsd.serving.clients import DEVICE, Client
+from evsd.serving.connected_clients import DEVICE, Client
 from evsd.serving.supervisor import ServerSupervisor
 
 # A client that runs stays, and is told from one whose connection is being closed by not going away.

@@ -2,13 +2,13 @@
 
 from fastapi.routing import APIRouter
 
-from evsd.services.evs.routes import cinder, headers, quotas, status, volume_lists, volumes
+from evsd.services.evs.routes import cinder, luks_headers, quotas, status, volume_lists, volumes
 
 ROUTERS: tuple[APIRouter, ...] = (
     volume_lists.routes,  # before what takes any word for a volume's id
     volumes.routes,
     cinder.routes,
-    headers.routes,
+    luks_headers.routes,
     *quotas.ROUTERS,
     status.routes,
 )

@@ -18,7 +18,7 @@ from evsd.services.evs.attachments.attaching import NewAttachment
 from evsd.services.evs.attachments.states import SERVING
 from evsd.services.evs.errors import EvsRequestInvalid
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.routes.parts import UsesEvs
+from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.volume_lists import OnceEach
 from evsd.services.evs.routes.volumes import (
     ExtendVolumeBody,
@@ -29,7 +29,7 @@ from evsd.services.evs.routes.volumes import (
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import CINDER
 from evsd.services.evs.tables import Attachment
-from evsd.serving.clients import Client
+from evsd.serving.connected_clients import Client
 
 CONNECTOR_LIMIT = 4096
 

@@ -15,7 +15,7 @@ from evsd.principal import Principal
 from evsd.services.evs.errors import EvsRequestInvalid, PoolUnknown
 from evsd.services.evs.limits import GIB, MAX_SIZE_GIB
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.routes.parts import UsesEvs
+from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.style import CINDER, EVS
 from evsd.services.evs.volumes.quotas import Limits
 from evsd.space import Level

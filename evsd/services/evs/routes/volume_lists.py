@@ -20,7 +20,7 @@ from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.routes import Caller, Model, needs, router
 from evsd.services.evs.errors import EvsFieldInvalid
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.routes.parts import UsesEvs
+from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.volumes import VolumeView, metadata_of, view
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import EVS

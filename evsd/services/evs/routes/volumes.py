@@ -23,7 +23,7 @@ from evsd.services.evs.errors import (
 )
 from evsd.services.evs.limits import GIB, MAX_SIZE_GIB
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.routes.parts import UsesEvs
+from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import EVS
 from evsd.services.evs.tables import Attachment, Volume

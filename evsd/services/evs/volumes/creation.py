@@ -21,7 +21,7 @@ from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes import journal
+from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.deletion import Removal, forget, interrupted
 from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
@@ -59,7 +59,7 @@ class FileUnreadable(Exception):
 class Creation(JobKind):
     """The job: raises `PoolFailed`, what a full pool refuses, and what serving is refused with."""
 
-    name = journal.CREATE
+    name = job_types.CREATE
     failures: ClassVar = (*FAILURES, FileUnreadable)
 
     def __init__(self, database: Database, pool: Pool, own_use: OwnUse, removal: Removal) -> None:
@@ -73,7 +73,7 @@ class Creation(JobKind):
     def run(self, job: Job, work: Work) -> None:
         """Make the file, and fill it."""
         with self._database.reading() as session:
-            volume = session.get_one(Volume, journal.volume_of(job))
+            volume = session.get_one(Volume, job_types.volume_of(job))
         header = _header(volume, decode(ServiceKey, job.arguments["key"]))
         self._pool.create(header)
         if not header.thin:
@@ -82,7 +82,7 @@ class Creation(JobKind):
 
     def resume(self, job: Job, work: Work) -> None:  # noqa: ARG002
         """Go by the file."""
-        volume_id = journal.volume_of(job)
+        volume_id = job_types.volume_of(job)
         try:
             whole = self._pool.whole(volume_id)
         except PoolError as error:
@@ -94,12 +94,12 @@ class Creation(JobKind):
 
     def done(self, session: Session, job: Job) -> None:
         """The volume is available."""
-        volume = session.get_one(Volume, journal.volume_of(job))
+        volume = session.get_one(Volume, job_types.volume_of(job))
         advance(session, volume, VOLUME_STATES, VolumeEvent.CREATED, updated_at=utcnow())
 
     def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:  # noqa: ARG002
         """Leave nothing; where that can't be done, a volume in error."""
-        volume_id = journal.volume_of(job)
+        volume_id = job_types.volume_of(job)
         if isinstance(error, FileUnreadable):
             return self._removal.not_removed(job.id, volume_id, error.cause)
         try:

@@ -18,7 +18,7 @@ from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import VolumeNotDeleted
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes import journal
+from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
@@ -86,7 +86,7 @@ def forget(session: Session, volume_id: str) -> None:
 class Deletion(JobKind):
     """The job: raises `VolumeNotDeleted`, `PoolFailed`, `DetachFailed`."""
 
-    name = journal.DELETE
+    name = job_types.DELETE
     failures: ClassVar = FAILURES
 
     def __init__(self, removal: Removal) -> None:
@@ -94,18 +94,18 @@ class Deletion(JobKind):
 
     def run(self, job: Job, work: Work) -> None:  # noqa: ARG002
         """Remove the file."""
-        self._removal.remove(journal.volume_of(job))
+        self._removal.remove(job_types.volume_of(job))
 
     def resume(self, job: Job, work: Work) -> None:
         """Go on where the file is not whole any more."""
-        if self._removal.pool.whole(journal.volume_of(job)) is not None:
+        if self._removal.pool.whole(job_types.volume_of(job)) is not None:
             raise interrupted()
         self.run(job, work)
 
     def done(self, session: Session, job: Job) -> None:
         """The volume is no more."""
-        forget(session, journal.volume_of(job))
+        forget(session, job_types.volume_of(job))
 
     def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:  # noqa: ARG002
         """The volume stays."""
-        return self._removal.not_removed(job.id, journal.volume_of(job), error)
+        return self._removal.not_removed(job.id, job_types.volume_of(job), error)

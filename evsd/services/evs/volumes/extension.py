@@ -27,7 +27,7 @@ from evsd.pools.pool import (
 from evsd.services.evs.errors import VolumeNotExtended
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes import journal
+from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
@@ -44,7 +44,7 @@ class Extension(JobKind):
     `again` is told of one whose last try left the volume half extended.
     """
 
-    name = journal.EXTEND
+    name = job_types.EXTEND
     failures: ClassVar = FAILURES
 
     def __init__(self, database: Database, pool: Pool, own_use: OwnUse) -> None:
@@ -115,7 +115,7 @@ class Extension(JobKind):
             return self._record(session, job)
 
     def _record(self, session: Session, job: Job) -> Volume:
-        return session.get_one(Volume, journal.volume_of(job))
+        return session.get_one(Volume, job_types.volume_of(job))
 
 
 def _again(job: Job, work: Work) -> bool:

@@ -15,7 +15,7 @@ from evsd.jobs.service import RUNNING
 from evsd.jobs.tables import Job
 from evsd.services.evs.errors import EvsProjectMismatch, GigabyteQuotaExceeded, VolumeQuotaExceeded
 from evsd.services.evs.tables import Quota, Volume
-from evsd.services.evs.volumes import journal
+from evsd.services.evs.volumes import job_types
 from evsd.services.iam.tables import Project
 from evsd.store.database import Database
 
@@ -101,7 +101,7 @@ def _usage(session: Session, project_id: str) -> Usage:
     growing = select(Job.entities, Volume.size_gib).where(
         Job.project_id == project_id,
         Job.status == RUNNING,
-        Job.type == journal.EXTEND,
+        Job.type == job_types.EXTEND,
         Volume.id == Job.entities["volume_id"].as_string(),
     )
     return Usage(

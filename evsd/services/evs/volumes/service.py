@@ -32,7 +32,7 @@ from evsd.services.evs.errors import (
 )
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes import journal, quotas
+from evsd.services.evs.volumes import job_types, quotas
 from evsd.services.evs.volumes.comparison import compare
 from evsd.services.evs.volumes.creation import Creation, NewVolume, arguments_of, new_record
 from evsd.services.evs.volumes.deletion import Deletion, Removal
@@ -89,7 +89,7 @@ class VolumeService:
             quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
             volume = new_record(call, wanted, volume_id, key)
             arguments = arguments_of(wanted, key)
-            job = self._begin(session, journal.CREATE, volume, **arguments)
+            job = self._begin(session, job_types.CREATE, volume, **arguments)
             add_record(session, volume)
         return self._jobs.start(job)
 
@@ -108,7 +108,7 @@ class VolumeService:
                 raise VolumeNotExtendable(name=volume.name, status=status)
             quotas.require(session, project_id, gigabytes=size_gib - volume.size_gib)
             again = status == VolumeStatus.ERROR_EXTENDING
-            job = self._begin(session, journal.EXTEND, volume, size_gib=size_gib, again=again)
+            job = self._begin(session, job_types.EXTEND, volume, size_gib=size_gib, again=again)
         return self._jobs.start(job)
 
     def delete(self, project_id: str, volume_id: str) -> Job:
@@ -121,12 +121,12 @@ class VolumeService:
             self._cancel_creation(volume_id)
         with self._database.transaction() as session:
             if volume.status == VolumeStatus.CREATING and session.get(Volume, volume_id) is None:
-                job = self._begin(session, journal.DELETE, volume)
+                job = self._begin(session, job_types.DELETE, volume)
                 return finish(session, job.id)
             volume = find(session, project_id, volume_id)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.DELETE):
                 raise VolumeNotDeletable(name=volume.name, status=volume.status)
-            job = self._begin(session, journal.DELETE, volume)
+            job = self._begin(session, job_types.DELETE, volume)
         return self._jobs.start(job)
 
     def show(self, project_id: str, volume_id: str) -> Volume:
@@ -178,11 +178,11 @@ class VolumeService:
         size_gib: int | None = None,
         **arguments: Any,
     ) -> Job:
-        entities = journal.about(volume, size_gib=size_gib)
+        entities = job_types.about(volume, size_gib=size_gib)
         return self._jobs.begin(session, kind, volume.project_id, entities, **arguments)
 
     def _cancel_creation(self, volume_id: str) -> None:
-        creation = select(Job.id).where(journal.under_way(journal.CREATE, volume_id))
+        creation = select(Job.id).where(job_types.under_way(job_types.CREATE, volume_id))
         with self._database.reading() as session:
             job_id = session.scalar(creation)
         if job_id is not None:

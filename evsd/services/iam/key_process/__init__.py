@@ -1,6 +1,6 @@
 """What IAM does in evsd-keys: secrets of access keys, and changes of who may do what."""
 
-from evsd.key_process.part import KeyPart, Parts
+from evsd.key_process.service_part import KeyPart, Parts
 from evsd.services.iam.key_process.access_keys import AccessKeyService
 from evsd.services.iam.key_process.identity_changes import IdentityChanges
 

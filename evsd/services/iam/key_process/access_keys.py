@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from evsd.errors import CallerUnknown
 from evsd.key_channel.call import Call
 from evsd.key_channel.tickets import ticket_digest
-from evsd.key_process import crypto
+from evsd.key_process import envelope
 from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
 from evsd.key_process.token.token import Token
-from evsd.key_process.usage import UsageLog
+from evsd.key_process.use_records import UsageLog
 from evsd.services.iam.errors import IamNotFound
 from evsd.services.iam.operations import (
     AccessKeyDetails,
@@ -61,7 +61,7 @@ class AccessKeyService:
     @CreateTemporaryKey.handler
     def create_temporary_key(self, call: Call, request: CreateTemporaryKey) -> TemporaryKey:
         """A pair with a security token and an end; acts as the agency if one is given."""
-        token = crypto.new_security_token()
+        token = envelope.new_security_token()
         expires_at = utcnow() + timedelta(seconds=request.seconds)
         record, secret = self._create(
             call,
@@ -76,7 +76,7 @@ class AccessKeyService:
         return TemporaryKey(record.access, secret, token, _time(expires_at))
 
     def _create(self, call: Call, action: str, record: AccessKey) -> tuple[AccessKey, str]:
-        record.access, secret = crypto.new_access_key()
+        record.access, secret = envelope.new_access_key()
         record.created_at = utcnow()
         context = {"access": record.access}
         key = service_key(self._token)
@@ -87,7 +87,7 @@ class AccessKeyService:
             use.context = _described(record)
             use.key_domain_id = _trusting_domain(session, record)
             session.execute(delete(AccessKey).where(AccessKey.expires_at < record.created_at))
-            record.wrapped_secret = crypto.wrap(key, SERVICE_KEY_ID, 1, secret.encode(), context)
+            record.wrapped_secret = envelope.wrap(key, SERVICE_KEY_ID, 1, secret.encode(), context)
             session.add(record)
             try:
                 session.flush()
@@ -156,7 +156,7 @@ class AccessKeyService:
         secret = self._secret(call, record)
         # All of them, whichever it is: how long it takes tells nothing.
         matches = [
-            crypto.same_secret(sign(secret, text), request.signature) for text in request.texts
+            envelope.same_secret(sign(secret, text), request.signature) for text in request.texts
         ]
         if not any(matches):
             raise CallerUnknown(reason="signature verification failed")
@@ -170,7 +170,7 @@ class AccessKeyService:
             return
         if token is None:
             raise CallerUnknown(reason="X-Security-Token is missing")
-        if not crypto.same_secret(ticket_digest(token), record.token_sha256):
+        if not envelope.same_secret(ticket_digest(token), record.token_sha256):
             raise CallerUnknown(reason="token decryption failed")
         if record.expires_at <= utcnow():
             self._secrets.pop(record.access, None)
@@ -191,9 +191,9 @@ class AccessKeyService:
         if record.access not in self._secrets:
             context = {"access": record.access}
             try:
-                envelope = crypto.parse(record.wrapped_secret)
-                secret = crypto.unwrap(service_key(self._token), envelope, context)
-            except crypto.EnvelopeError as error:
+                parsed = envelope.parse(record.wrapped_secret)
+                secret = envelope.unwrap(service_key(self._token), parsed, context)
+            except envelope.EnvelopeError as error:
                 raise CallerUnknown(reason=f"access key {record.access} can't be opened") from error
             # Done, but not used before it is recorded. Where it fails, that is a failed
             # authentication, of which strangers must not be able to make a record each.

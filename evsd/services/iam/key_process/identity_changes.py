@@ -7,7 +7,7 @@ wait for this process with the database locked, and this process for the databas
 from __future__ import annotations
 
 from evsd.key_channel.call import Call
-from evsd.key_process.usage import UsageLog
+from evsd.key_process.use_records import UsageLog
 from evsd.services.iam import agencies, groups, projects, users
 from evsd.services.iam.changes import Facts, Named, changes_of
 from evsd.services.iam.operations import ChangeIdentity

@@ -22,8 +22,8 @@ from evsd.principal import Principal
 from evsd.services.iam import operations
 from evsd.services.iam.errors import CredentialsTemporary, IamRequestInvalid
 from evsd.services.iam.permissions import IamPermission
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import Description, Id, no_content
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.service import IamService
 from evsd.services.iam.style import IAM
 

@@ -15,6 +15,7 @@ from evsd.services.iam import agencies as records
 from evsd.services.iam.agencies import NOBODY, Trust
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import (
     Description,
     Id,
@@ -24,7 +25,6 @@ from evsd.services.iam.routes.fields import (
     no_content,
     require_own_domain,
 )
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.routes.roles import RolesResponse, roles_response
 from evsd.services.iam.service import IamService
 from evsd.services.iam.style import IAM

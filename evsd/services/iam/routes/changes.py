@@ -10,7 +10,7 @@ from evsd.api.routes import Caller
 from evsd.key_channel.call import Call
 from evsd.services.iam.changes import Change, Facts, Named
 from evsd.services.iam.operations import ChangeIdentity
-from evsd.services.iam.routes.parts import UsesIam
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.service import IamService
 
 

@@ -9,6 +9,7 @@ from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_admi
 from evsd.services.iam import groups as records
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import (
     Description,
     Id,
@@ -19,7 +20,6 @@ from evsd.services.iam.routes.fields import (
     no_content,
     require_own_domain,
 )
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.routes.users import UsersResponse, users_response
 from evsd.services.iam.style import IAM
 from evsd.services.iam.tables import Group

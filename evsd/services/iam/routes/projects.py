@@ -19,6 +19,7 @@ from evsd.services.iam.operations import CreateAccessKey
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.projects import PROJECT_QUOTA
 from evsd.services.iam.routes.changes import MakesChanges
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import (
     Description,
     Id,
@@ -30,7 +31,6 @@ from evsd.services.iam.routes.fields import (
     link,
     require_own_domain,
 )
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.style import IAM
 from evsd.services.iam.tables import Domain, Project
 

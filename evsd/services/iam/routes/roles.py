@@ -13,8 +13,8 @@ from evsd.services.iam import groups as records
 from evsd.services.iam.errors import IamNotFound
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import Links, UsesPaging, link, no_content, require_own_domain
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.style import IAM
 
 

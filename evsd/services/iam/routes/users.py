@@ -14,6 +14,7 @@ from evsd.services.iam import users as records
 from evsd.services.iam.errors import IamRequestInvalid
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
+from evsd.services.iam.routes.dependencies import UsesIam
 from evsd.services.iam.routes.fields import (
     Description,
     Id,
@@ -24,7 +25,6 @@ from evsd.services.iam.routes.fields import (
     no_content,
     require_own_domain,
 )
-from evsd.services.iam.routes.parts import UsesIam
 from evsd.services.iam.style import IAM
 from evsd.services.iam.tables import User
 

@@ -6,8 +6,8 @@ import hashlib
 import hmac
 
 from evsd.key_channel.call import Call
-from evsd.key_process import crypto
-from evsd.key_process.crypto import Purpose
+from evsd.key_process import envelope
+from evsd.key_process.envelope import Purpose
 from evsd.services.kms.errors import (
     CiphertextInvalid,
     DatakeyCipherLengthInvalid,
@@ -41,7 +41,7 @@ class DataKeys:
         if request.plaintext:
             kind = GrantOperation.CREATE_DATAKEY
         with self._keys.using(call, kind, request.key_id, context) as (_, cmk):
-            data_key = crypto.new_data_key(request.bits)
+            data_key = envelope.new_data_key(request.bits)
             wrapped = self._keys.wrap(cmk, data_key, context)
         return WrappedDatakey(cmk.id, wrapped, data_key if request.plaintext else b"")
 
@@ -92,6 +92,6 @@ class DataKeys:
 
 def _named(wrapped: bytes) -> str:
     try:
-        return crypto.parse(wrapped, Purpose.DATA).key_id
-    except crypto.EnvelopeError as error:
+        return envelope.parse(wrapped, Purpose.DATA).key_id
+    except envelope.EnvelopeError as error:
         raise CiphertextInvalid(reason=error) from error

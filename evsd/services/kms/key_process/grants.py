@@ -18,12 +18,12 @@ from evsd.services.kms.errors import (
 )
 from evsd.services.kms.key_process.key_store import (
     KeyStore,
-    check_usable,
     find,
     forbidden,
     granted_operations,
     is_grantee,
 )
+from evsd.services.kms.key_process.key_usable import check_usable
 from evsd.services.kms.operations import (
     CreateGrant,
     FoundGrants,

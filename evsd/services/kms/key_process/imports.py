@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call
-from evsd.key_process import crypto
-from evsd.key_process.crypto import Profile, Purpose
+from evsd.key_process import envelope
+from evsd.key_process.envelope import Profile, Purpose
 from evsd.key_process.own_key import SERVICE_KEY_ID, service_key
 from evsd.key_process.token.labels import key_label
 from evsd.services.kms.errors import (
@@ -54,7 +54,7 @@ class KeyImport:
         self, call: Call, request: GetParametersForImport
     ) -> ImportParameters:
         """A public key to encrypt the material with, and the token that belongs to it."""
-        private, public = crypto.new_transport_key()
+        private, public = envelope.new_transport_key()
         expires = int(time.time()) + TOKEN_LIFE_S
         with self._keys.changing(call, "get-parameters-for-import", request.key_id) as (_, cmk):
             _require_external(cmk)
@@ -75,7 +75,7 @@ class KeyImport:
             if expires is not None and expires <= time.time():
                 raise MaterialExpiryPast(value=expires)
             clear = self._open(cmk, request.import_token, request.material)
-            version = self._version(session, cmk, crypto.material_digest(cmk.id, clear))
+            version = self._version(session, cmk, envelope.material_digest(cmk.id, clear))
             version.expires_at = None if expires is None else _moment(expires)
             version.gone_at, cmk.import_token_sha256 = None, None
             advance(session, cmk, KEY_STATES, KeyEvent.IMPORT)
@@ -114,7 +114,7 @@ class KeyImport:
 
     def _seal(self, key_id: str, algorithm: str, expires: int, private: bytes) -> bytes:
         content = {"algorithm": algorithm, "expires": expires, "private_key": private.hex()}
-        return crypto.wrap(
+        return envelope.wrap(
             service_key(self._keys.token),
             SERVICE_KEY_ID,
             1,
@@ -130,23 +130,23 @@ class KeyImport:
         if hashlib.sha256(token).hexdigest() != cmk.import_token_sha256:
             raise ImportTokenInvalid(reason="it was used, or replaced by a newer one")
         try:
-            clear = crypto.open_material(
+            clear = envelope.open_material(
                 bytes.fromhex(content["private_key"]), content["algorithm"], material
             )
         except ValueError as error:
             raise MaterialUnwrapFailed() from error
-        if len(clear) != crypto.MATERIAL_LENGTH:
+        if len(clear) != envelope.MATERIAL_LENGTH:
             raise MaterialLengthInvalid(length=len(clear))
         return clear
 
     def _content(self, cmk: Cmk, token: bytes) -> dict[str, Any]:
         try:
-            envelope = crypto.parse(token, Purpose.IMPORT_TOKEN)
-        except crypto.EnvelopeError as error:
+            parsed = envelope.parse(token, Purpose.IMPORT_TOKEN)
+        except envelope.EnvelopeError as error:
             raise ImportTokenInvalid(reason=error) from error
         try:
-            opened = crypto.unwrap(service_key(self._keys.token), envelope, {"key_id": cmk.id})
-        except crypto.EnvelopeError as error:
+            opened = envelope.unwrap(service_key(self._keys.token), parsed, {"key_id": cmk.id})
+        except envelope.EnvelopeError as error:
             raise ImportTokenKeyMismatch(name=cmk.alias) from error
         content: dict[str, Any] = json.loads(opened)
         return content

@@ -1,8 +1,7 @@
 """CMKs as every operation meets them: found, checked, used and changed in one way.
 
 A CMK is a record and, for each of its versions, an object on the token. This is the one place
-that knows who may see which key, in which states a key may be used, and what its objects are
-called on the token.
+that knows who may see which key, and what its objects are called on the token.
 """
 
 from __future__ import annotations
@@ -15,22 +14,20 @@ from sqlalchemy.orm import Session
 
 from evsd.key_channel.call import Call
 from evsd.key_channel.shared import Context
-from evsd.key_process import crypto
-from evsd.key_process.crypto import Purpose
+from evsd.key_process import envelope
+from evsd.key_process.envelope import Purpose
 from evsd.key_process.token.labels import key_label
 from evsd.key_process.token.token import Token, TokenKey
-from evsd.key_process.usage import UsageLog, Use
+from evsd.key_process.use_records import UsageLog, Use
 from evsd.policy import roles_with
 from evsd.services.kms.errors import (
     CiphertextInvalid,
     DefaultKeyFixed,
     KeyDestroyed,
-    KeyDisabled,
     KeyNotFound,
-    KeyPendingDeletion,
-    KeyWithoutMaterial,
     KmsForbidden,
 )
+from evsd.services.kms.key_process.key_usable import check_usable
 from evsd.services.kms.permissions import GRANTABLE, GrantOperation
 from evsd.services.kms.states import KeyState
 from evsd.services.kms.tables import Cmk, Grant, KeyVersion
@@ -40,12 +37,6 @@ from evsd.store.database import Database, utcnow
 ALIAS_PREFIX = "alias/"
 # What a destroyed key's alias ends in, so that the alias is free again; no alias may hold a "#".
 DESTROYED_MARK = "#"
-
-_UNUSABLE = {
-    KeyState.DISABLED: KeyDisabled,
-    KeyState.PENDING_DELETION: KeyPendingDeletion,
-    KeyState.PENDING_IMPORT: KeyWithoutMaterial,
-}
 
 
 class KeyStore:
@@ -101,7 +92,7 @@ class KeyStore:
     ) -> bytes:
         """Encrypt under the newest version of the key."""
         key = self.token_key(cmk.id, cmk.version)
-        return crypto.wrap(key, cmk.id, cmk.version, data, context, purpose)
+        return envelope.wrap(key, cmk.id, cmk.version, data, context, purpose)
 
     def unwrap(
         self,
@@ -113,12 +104,12 @@ class KeyStore:
     ) -> bytes:
         """Decrypt under the version that encrypted; raises `CiphertextInvalid`."""
         try:
-            envelope = crypto.parse(wrapped, purpose)
-            if envelope.key_id != cmk.id or not 1 <= envelope.version <= cmk.version:
-                raise crypto.EnvelopeError("another key encrypted it")
-            use.version = envelope.version
-            return crypto.unwrap(self.token_key(cmk.id, envelope.version), envelope, context)
-        except crypto.EnvelopeError as error:
+            parsed = envelope.parse(wrapped, purpose)
+            if parsed.key_id != cmk.id or not 1 <= parsed.version <= cmk.version:
+                raise envelope.EnvelopeError("another key encrypted it")
+            use.version = parsed.version
+            return envelope.unwrap(self.token_key(cmk.id, parsed.version), parsed, context)
+        except envelope.EnvelopeError as error:
             raise CiphertextInvalid(reason=error) from error
 
     def token_key(self, key_id: str, version: int) -> TokenKey:
@@ -156,13 +147,6 @@ def _check_there(cmk: Cmk) -> None:
     if cmk.status == KeyState.DESTROYED:
         alias, _, _ = cmk.alias.partition(DESTROYED_MARK)
         raise KeyDestroyed(key_id=cmk.id, name=alias, date=f"{cmk.deletion_at:%Y-%m-%d}")
-
-
-def check_usable(cmk: Cmk) -> None:
-    """Raise the `KeyUnusable` of the key's state, if that forbids its use."""
-    refusal = _UNUSABLE.get(KeyState(cmk.status))
-    if refusal is not None:
-        raise refusal(name=cmk.alias)
 
 
 def by_alias(session: Session, project_id: str, alias: str) -> Cmk | None:

@@ -12,7 +12,8 @@ from evsd.services.kms.errors import (
     RotationEnabledAlready,
     RotationNotEnabled,
 )
-from evsd.services.kms.key_process.key_store import KeyStore, check_usable, find
+from evsd.services.kms.key_process.key_store import KeyStore, find
+from evsd.services.kms.key_process.key_usable import check_usable
 from evsd.services.kms.key_process.lifecycle import EXTERNAL
 from evsd.services.kms.operations import (
     DisableKeyRotation,

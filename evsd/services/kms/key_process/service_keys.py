@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from evsd.key_channel.call import Call
 from evsd.key_channel.consumer import Consumer
 from evsd.key_channel.shared import Context
-from evsd.key_process import crypto
+from evsd.key_process import envelope
 from evsd.services.iam.agencies import delegated
 from evsd.services.iam.projects import names_of
-from evsd.services.kms.key_process.key_store import KeyStore, by_alias, check_usable
+from evsd.services.kms.key_process.key_store import KeyStore, by_alias
+from evsd.services.kms.key_process.key_usable import check_usable
 from evsd.services.kms.key_process.lifecycle import KeyLife
 from evsd.services.kms.operations import (
     CheckServiceKey,
@@ -45,9 +46,9 @@ class ServiceKeys:
             cmk = own or self._default_key(consumer, call)
             use.of(cmk)
             check_usable(cmk)
-            data_key = crypto.new_data_key(consumer.key_bits)
+            data_key = envelope.new_data_key(consumer.key_bits)
             wrapped = self._keys.wrap(cmk, data_key, context)
-            digest = crypto.volume_key_digest(data_key)
+            digest = envelope.volume_key_digest(data_key)
         return ServiceKey(
             cmk_id=cmk.id,
             cmk_version=cmk.version,
@@ -73,8 +74,10 @@ class ServiceKeys:
             self.unwrap(call, consumer, action, request.key_id, wrapped, request.context)
             for wrapped in request.wrapped_deks
         }
-        expected = crypto.KeyDigest(request.digest_salt, request.digest_iterations, request.digest)
-        return len(data_keys) == 1 and crypto.has_digest(data_keys.pop(), expected)
+        expected = envelope.KeyDigest(
+            request.digest_salt, request.digest_iterations, request.digest
+        )
+        return len(data_keys) == 1 and envelope.has_digest(data_keys.pop(), expected)
 
     def unwrap(
         self,

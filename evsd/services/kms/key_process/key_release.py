@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from evsd.errors import PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.tickets import ticket_digest
-from evsd.key_process import crypto
-from evsd.key_process.usage import UsageLog
+from evsd.key_process import envelope
+from evsd.key_process.use_records import UsageLog
 from evsd.processes import Process
 from evsd.services.kms.errors import CiphertextInvalid, TicketRefused
 from evsd.services.kms.key_process.service_keys import ServiceKeys
@@ -69,13 +69,13 @@ class KeyReleases:
         consumer = self._keys.consumers[release.service]
         source, action = f"pid:{peer_pid}", f"release-{consumer.kind}-key"
         call = Call(release.principal, release.domain_id, release.project_id, source, release.id)
-        if len(request.public_key) != crypto.ENCAPSULATED_LENGTH:
+        if len(request.public_key) != envelope.ENCAPSULATED_LENGTH:
             with self._used(call, action, release.key_id, release.context):
                 raise CiphertextInvalid(reason="the public key is not an X25519 key")
         data_key = self._keys.unwrap(
             call, consumer, action, release.key_id, request.wrapped_dek, release.context
         )
-        return crypto.seal(data_key, request.public_key, release.id)
+        return envelope.seal(data_key, request.public_key, release.id)
 
     def _refuse(self, release_id: str, peer_pid: int) -> NoReturn:
         """A false ticket is a refused use of a key, and recorded like one."""
@@ -99,6 +99,6 @@ def _parse(line: bytes) -> KeyRequest | None:
 
 
 def _is_for(release: KeyRelease, ticket: str, peer_pid: int) -> bool:
-    return crypto.same_secret(
+    return envelope.same_secret(
         ticket_digest(ticket), release.ticket_sha256
     ) and release.process == Process.of(peer_pid)

@@ -12,10 +12,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from evsd.api.fields import VolumeId
 from evsd.api.routes import Caller, Model, needs, router
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.routes.parts import UsesEvs
+from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.volumes import ShowVolumeResponse, show_view
 from evsd.services.evs.style import CINDER
-from evsd.services.evs.volumes.headers import BACKUP_LENGTH
+from evsd.services.evs.volumes.luks_headers import BACKUP_LENGTH
 
 
 def _decoded(value: object) -> object:

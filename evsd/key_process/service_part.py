@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evsd.key_channel.consumer import Consumer
 from evsd.key_process.token.token import Token
-from evsd.key_process.usage import UsageLog
+from evsd.key_process.use_records import UsageLog
 from evsd.store.database import Database
 
 # Done now and then; yields after each piece of work, for requests come first.
