@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,6 +76,7 @@ def declare(
     _audited.update(audited)
     _grantable.update(grantable)
     _given.update({role.id: role for role in roles})
+    holders.cache_clear()
     if domain is not None:
         _service_domains.append(domain)
 
@@ -104,6 +106,7 @@ def is_grantable(permission: Permission) -> bool:
     return permission in _grantable
 
 
+@cache  # each request asks
 def holders(permission: Permission) -> Roles:
     """The roles that have a permission; `NO_ROLE` is one where none is needed."""
     roles = _policy.get(permission, frozenset())
