@@ -17,12 +17,11 @@ from evsd.processes import Process
 from evsd.services import load_records
 from evsd.services.evs.attachments.detaching import Detaching
 from evsd.services.evs.tables import Attachment, Volume
-from evsd.services.iam.tables import Domain, Project
 from evsd.services.kms import consumers
-from evsd.services.kms.tables import Cmk
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.serving.tables import ServerRecord
 from evsd.store.database import Database, utcnow
+from tests.support.records import add_volume
 
 HERE, ELSEWHERE = "a" * 32, "b" * 32
 
@@ -109,32 +108,8 @@ def test_a_server_of_another_host_is_not_ended_when_its_record_is_forgotten(
 
 def unfinished(database: Database, host: str | None) -> None:
     """An attachment in the middle of its detaching."""
-    now = utcnow()
+    add_volume(database, "detaching")
     with database.transaction() as session:
-        session.add(Domain(id="d", name="d"))
-        session.flush()
-        session.add(Project(id="p", domain_id="d", name="p", region="local"))
-        session.flush()
-        session.add(
-            Cmk(id="k", domain_id="d", project_id="p", alias="k", status="2", created_at=now)
-        )
-        session.flush()
-        volume = Volume(
-            id="v",
-            project_id="p",
-            name="v",
-            size_gib=1,
-            volume_type="SSD",
-            availability_zone="local",
-            status="detaching",
-            cmk_id="k",
-            wrapped_dek=b"",
-            user_name="root",
-            created_at=now,
-            updated_at=now,
-        )
-        session.add(volume)
-        session.flush()
         session.add(
             Attachment(
                 id="a",
@@ -142,7 +117,7 @@ def unfinished(database: Database, host: str | None) -> None:
                 volume_id="v",
                 status="detaching",
                 host_id=host,
-                created_at=now,
+                created_at=utcnow(),
             )
         )
 
