@@ -17,19 +17,20 @@ from sqlalchemy import MetaData, select
 
 import evsd.audit.tables
 import evsd.jobs.tables  # noqa: F401 - they belong to the tables too
+from evsd.key_channel.key_use import KeyUse
 from evsd.processes import Process
 from evsd.services import load_records
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
-from evsd.services.iam.tables import Domain, Project
+from evsd.services.iam.tables import Domain
 from evsd.services.kms.consumers import dependents_of
-from evsd.services.kms.tables import Cmk, KeyRelease
-from evsd.serving.key_releases import KeyUse
+from evsd.services.kms.tables import KeyRelease
 from evsd.serving.tables import ServerRecord
 from evsd.store.database import MIGRATIONS, Database, utcnow
 from evsd.store.tables import History
 from evsd.store.transitions import advance
+from tests.support.records import add_volume
 
 Rows = list[tuple[str, list[dict[str, object]]]]  # of tables, by their names
 
@@ -122,37 +123,9 @@ def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     new_database(tmp_path)
 
 
-def with_a_volume(database: Database) -> None:
-    with database.transaction() as session:
-        session.add(Domain(id="d", name="d"))
-        session.flush()
-        session.add(Project(id="p", domain_id="d", name="p", region="local"))
-        session.flush()
-        session.add(
-            Cmk(id="k", domain_id="d", project_id="p", alias="k", status="2", created_at=utcnow())
-        )
-        session.flush()
-        session.add(
-            Volume(
-                id="v",
-                project_id="p",
-                name="v",
-                size_gib=1,
-                volume_type="SSD",
-                availability_zone="local",
-                status="available",
-                cmk_id="k",
-                wrapped_dek=b"",
-                user_name="root",
-                created_at=utcnow(),
-                updated_at=utcnow(),
-            )
-        )
-
-
 def test_of_many_callers_one_wins_a_change_of_state(tmp_path: Path) -> None:
     database = new_database(tmp_path)
-    with_a_volume(database)
+    add_volume(database)
     wins: list[bool] = []
 
     def attach() -> None:
@@ -170,7 +143,7 @@ def test_of_many_callers_one_wins_a_change_of_state(tmp_path: Path) -> None:
 
 def test_a_change_that_the_table_does_not_list_changes_nothing(tmp_path: Path) -> None:
     database = new_database(tmp_path)
-    with_a_volume(database)
+    add_volume(database)
     with database.transaction() as session:
         volume = session.get_one(Volume, "v")
         assert not advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)

@@ -1,29 +1,13 @@
-"""By which key a disk is served, and whom a server's key is released to: the KMS keeps a list."""
+"""Whom a server's key is released to: the KMS keeps a list."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call
+from evsd.key_channel.key_use import KeyUse
 from evsd.processes import Process
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUse:
-    """A data key that a server needs: of which service, for whom, under which CMK, bound to what.
-
-    It stays the same however often the server is started again.
-    """
-
-    service: str
-    principal: str
-    domain_id: str
-    project_id: str
-    key_id: str
-    context: dict[str, str]
 
 
 class Releases(Protocol):
@@ -33,10 +17,7 @@ class Releases(Protocol):
         self,
         session: Session,
         release_id: str,
-        service: str,
-        call: Call,
-        key_id: str,
-        context: dict[str, str],
+        use: KeyUse,
         process: Process,
         ticket: str,
     ) -> None:

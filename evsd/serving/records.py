@@ -11,9 +11,9 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call
+from evsd.key_channel.key_use import KeyUse
 from evsd.processes import Process
-from evsd.serving.key_releases import KeyUse, Releases
+from evsd.serving.key_releases import Releases
 from evsd.serving.server import ServerFailed
 from evsd.serving.states import SERVER_STATES, STARTABLE, ServerEvent, ServerStatus
 from evsd.serving.tables import ServerRecord
@@ -148,7 +148,4 @@ class ServerRecords:
     ) -> None:
         """Let the process, and no other, have the disk's key on this ticket."""
         key = KeyUse(**record.key_use)
-        call = Call(key.principal, key.domain_id, key.project_id, "evsd", record.id)
-        self._releases.register_release(
-            session, record.id, key.service, call, key.key_id, key.context, process, ticket
-        )
+        self._releases.register_release(session, record.id, key, process, ticket)

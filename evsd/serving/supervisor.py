@@ -13,12 +13,13 @@ from pathlib import Path
 
 import structlog
 
+from evsd.key_channel.key_use import KeyUse
 from evsd.pools.pool import Pool
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.serving import connected_clients
 from evsd.serving.connected_clients import Client
-from evsd.serving.key_releases import KeyUse, Releases
+from evsd.serving.key_releases import Releases
 from evsd.serving.records import NewServer, ServerRecords
 from evsd.serving.retries import Retries
 from evsd.serving.server import (

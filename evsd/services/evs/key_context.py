@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from evsd.key_channel.call import Call
+from evsd.key_channel.key_use import KeyUse
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.tables import Volume
 from evsd.services.iam.tables import Project
-from evsd.serving.key_releases import KeyUse
 
 
 def encryption_context(project_id: str, volume_id: str) -> dict[str, str]:

@@ -7,12 +7,13 @@ there without the other, whenever evsd ends. evsd-keys only reads what is regist
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from evsd.key_channel.call import Call
+from evsd.key_channel.key_use import KeyUse
 from evsd.key_channel.tickets import ticket_digest
 from evsd.processes import Process
 from evsd.services.kms.tables import KeyDependent, KeyRelease
@@ -21,25 +22,17 @@ from evsd.services.kms.tables import KeyDependent, KeyRelease
 def register_release(
     session: Session,
     release_id: str,
-    service: str,
-    call: Call,
-    key_id: str,
-    context: dict[str, str],
+    use: KeyUse,
     process: Process,
     ticket: str,
 ) -> None:
-    """Let this process have a data key on this ticket, in the name of `call`'s principal.
+    """Let this process have a data key on this ticket, for this use.
 
     No other can have it from now on, whoever was registered under `release_id` before.
     """
     release = KeyRelease(
         id=release_id,
-        service=service,
-        domain_id=call.domain_id,
-        project_id=call.project_id,
-        principal=call.principal,
-        key_id=key_id,
-        context=context,
+        **asdict(use),
         ticket_sha256=ticket_digest(ticket),
         pid=process.pid,
         start=process.started,
