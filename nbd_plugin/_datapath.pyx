@@ -1,15 +1,13 @@
 # cython: language_level=3, binding=False, embedsignature=False
-"""The request path: nbdkit's callbacks as compiled functions over the files in `native/`.
+"""What `plugin.py` needs of the files in `native/`, and nbdkit's callbacks as compiled functions.
 
-nbdkit looks its callbacks up as attributes of the plugin's module and calls whatever it finds:
-an empty Python function would already cost half of the requests per second, these cost nothing.
-The GIL is kept for requests up to 32 KiB, to give it up takes longer than to serve them from
-memory; it is given up for larger ones and wherever a small one would have to wait. One volume per
-process; its state is in those files.
+The callbacks serve where there is no front, `nbdkit python plugin.py`: nbdkit looks them up as
+attributes of the plugin's module and calls whatever it finds. With the front (`native/front.h`)
+requests go past Python. One volume per process; its state is in those files.
 """
 
 from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
-from libc.errno cimport EAGAIN, EBADMSG, EINVAL, ENOSYS
+from libc.errno cimport EBADMSG, EINVAL, ENOSYS
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "native/harden.h" nogil:
@@ -61,10 +59,10 @@ cdef extern from "native/volume.h" nogil:
     int volume_prefetch(uint64_t offset, uint64_t count)
 
 cdef extern from "native/read.h" nogil:
-    int volume_read(uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+    int volume_read(uint8_t *data, uint64_t count, uint64_t offset)
 
 cdef extern from "native/write.h" nogil:
-    int volume_write(const uint8_t *data, uint64_t count, uint64_t offset, bint may_block)
+    int volume_write(const uint8_t *data, uint64_t count, uint64_t offset)
 
 cdef extern from "native/zero.h" nogil:
     int volume_zero(uint64_t offset, uint64_t count, bint may_trim, bint fast)
@@ -81,12 +79,15 @@ cdef extern from "native/extents.h" nogil:
     int volume_extents(uint64_t offset, uint64_t count, extent *extents, size_t limit,
                        size_t *filled)
 
+cdef extern from "native/data_path.h":
+    bint data_path_hand_over()
+    const char *data_path_remedy(int error)
+
 cdef extern from "native/sector_crypt.h" nogil:
     int sector_crypt(const uint8_t *dek, uint64_t unit, const uint8_t *data, uint8_t *out,
                      size_t count, unsigned at, bint encrypt, int by)
 
 cdef enum:
-    GIL_KEPT_UP_TO = 32768
     MAX_EXTENTS = 256
     # nbdkit's flags, include/nbdkit-common.h; they are part of its ABI.
     MAY_TRIM = 1
@@ -143,6 +144,14 @@ def trim_memory() -> None:
     """Give memory back that only starting needed; it costs a few page faults later."""
     with nogil:
         process_trim()
+
+
+def hand_over() -> bool:
+    """Let the front serve requests, without Python. Returns whether there is one.
+
+    Call it once, in the process that serves, from nbdkit, before there are threads.
+    """
+    return data_path_hand_over()
 
 
 def set_volume(int fd, uint64_t data_offset, uint64_t size, bint thin) -> None:
@@ -222,14 +231,10 @@ def pread(handle, buffer, uint64_t offset, uint32_t flags):
         raise TypeError("a writable memoryview is expected")
     cdef uint8_t *data = <uint8_t *>view.buf
     cdef uint64_t count = view.len
-    cdef int err = EAGAIN
-    if count <= GIL_KEPT_UP_TO:
-        err = volume_read(data, count, offset, False)
-    if err == EAGAIN:
-        with nogil:
-            err = volume_read(data, count, offset, True)
-    if err:
-        _fail(err)
+    cdef int err
+    with nogil:
+        err = volume_read(data, count, offset)
+    _check(err)
 
 
 def pwrite(handle, buffer, uint64_t offset, uint32_t flags):
@@ -238,17 +243,12 @@ def pwrite(handle, buffer, uint64_t offset, uint32_t flags):
     cdef Py_buffer *view = _buffer(buffer)
     cdef const uint8_t *data = <const uint8_t *>view.buf
     cdef uint64_t count = view.len
-    cdef int err = EAGAIN
-    if count <= GIL_KEPT_UP_TO:
-        err = volume_write(data, count, offset, False)
-    if err == EAGAIN:
-        with nogil:
-            err = volume_write(data, count, offset, True)
-    if not err and flags & FUA:
-        with nogil:
+    cdef int err
+    with nogil:
+        err = volume_write(data, count, offset)
+        if not err and flags & FUA:
             err = volume_flush()
-    if err:
-        _fail(err)
+    _check(err)
 
 
 def flush(handle, uint32_t flags):
@@ -260,7 +260,7 @@ def flush(handle, uint32_t flags):
 
 
 def trim(handle, int64_t count, uint64_t offset, uint32_t flags):
-    """Give whole sectors back to the filesystem."""
+    """Give a range back to the filesystem, where the volume is thin."""
     cdef int err
     with nogil:
         err = volume_trim(offset, <uint32_t>count)
@@ -319,7 +319,6 @@ cdef int _check(int err) except -1:
 
 cdef object _fail(int err):
     """Raise OSError, and tell nbdkit its errno, where this runs inside nbdkit."""
-    import errno
     import os
 
     try:
@@ -328,7 +327,4 @@ cdef object _fail(int err):
         pass
     else:
         nbdkit.set_error(err)
-    message = os.strerror(err)
-    if err in (errno.ENOSPC, errno.EDQUOT):
-        message += ": the pool is full: free space first, before any detach --force"
-    raise OSError(err, message)
+    raise OSError(err, os.strerror(err) + data_path_remedy(err).decode())

@@ -2,7 +2,7 @@
 
 ::
 
-    nbdkit --foreground --unix SOCKET --threads 4 [--readonly] python .../nbd_plugin/plugin.py
+    nbdkit --foreground --unix SOCKET --threads 4 [--readonly] .../front.so .../plugin.py
         file=PATH            the volume, a file or a block device
         attachment=ID        whose server this is
         release_socket=PATH  where the key service listens
@@ -14,7 +14,8 @@
 
 The data key is here while clients are connected: the first connection asks for it, the close of
 the last one wipes it, the next one asks again and is refused if the key may not be used then.
-This module is the slow path only; requests go to the compiled functions of `_datapath`.
+This module is the slow path only: requests go to `native/`, by way of the front (`native/front.h`)
+or, with `python` in its place, of the functions of `_datapath`.
 """
 
 from __future__ import annotations
@@ -284,6 +285,7 @@ def after_fork() -> None:
     if not _datapath.harden():
         sys.stderr.write("nbdkit: RLIMIT_MEMLOCK is too low, only the key itself is locked\n")
     sockets.remember_descriptors()
+    _datapath.hand_over()
     if not _datapath.confine(os.fsencode(_server.options["file"])):
         sys.stderr.write("nbdkit: the kernel has no Landlock: the server is not confined\n")
     _datapath.trim_memory()

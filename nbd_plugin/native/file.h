@@ -1,7 +1,6 @@
 /* The volume's file or block device: ciphertext, and where there is none, at the volume's offsets.
  *
- * Every function returns 0 or an errno. With `may_block` false it returns EAGAIN where it would
- * have to wait for a disk.
+ * Every function returns 0 or an errno.
  */
 #ifndef EVSD_FILE_H
 #define EVSD_FILE_H
@@ -16,8 +15,8 @@ int file_set(int fd, uint64_t data_offset, uint64_t size);
 /* Whether it is a file, not a block device. */
 bool file_is_regular(void);
 
-int file_read(uint8_t *buffer, size_t count, uint64_t offset, bool may_block);
-int file_write(const uint8_t *buffer, size_t count, uint64_t offset, bool may_block);
+int file_read(uint8_t *buffer, size_t count, uint64_t offset);
+int file_write(const uint8_t *buffer, size_t count, uint64_t offset);
 
 /* fallocate(2) that keeps the file's length. */
 int file_allocate(int mode, uint64_t offset, uint64_t count);

@@ -6,14 +6,16 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include "key_page.h"
+#include "worker_pools.h"
+
 enum key_state { KEY_ABSENT, KEY_UNVERIFIED, KEY_VERIFIED };
 
 static struct {
-    pthread_mutex_t lock; /* of all here, and of the pages' users */
+    pthread_mutex_t lock; /* no request takes it */
     enum key_state state;
     struct key_page *page;
     EVP_PKEY *release_key;
-    struct worker *idle;
 } key = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* --- Getting it ------------------------------------------------------------------------------ */
@@ -66,6 +68,7 @@ bool key_verify(const uint8_t *salt, int salt_length, int iterations,
         key.state = KEY_VERIFIED;
         if (xts_lanes())
             xts_set_key(&key.page->schedules, key.page->dek);
+        pools_open(key.page);
     }
     pthread_mutex_unlock(&key.lock);
     if (!ok)
@@ -73,65 +76,17 @@ bool key_verify(const uint8_t *salt, int salt_length, int iterations,
     return ok;
 }
 
-/* --- Using it -------------------------------------------------------------------------------- */
-
-bool key_usable(void) {
-    pthread_mutex_lock(&key.lock);
-    bool usable = key.state == KEY_VERIFIED;
-    pthread_mutex_unlock(&key.lock);
-    return usable;
-}
-
-struct worker *key_get_worker(void) {
-    pthread_mutex_lock(&key.lock);
-    struct worker *w = NULL;
-    int err = 0;
-    if (key.state != KEY_VERIFIED)
-        err = EPERM;
-    else if ((w = key.idle))
-        key.idle = w->next;
-    else if (!(w = worker_new(key.page->dek)))
-        err = ENOMEM;
-    if (w) {
-        w->page = key.page;
-        w->page->users++;
-    }
-    pthread_mutex_unlock(&key.lock);
-    errno = err;
-    return w;
-}
-
-void key_put_worker(struct worker *w) {
-    pthread_mutex_lock(&key.lock);
-    bool current = w->page == key.page;
-    key_page_leave(w->page);
-    w->page = NULL;
-    if (current) {
-        w->next = key.idle;
-        key.idle = w;
-        w = NULL;
-    }
-    pthread_mutex_unlock(&key.lock);
-    worker_free(w);
-}
-
 /* --- Forgetting it --------------------------------------------------------------------------- */
 
 void key_wipe(void) {
     pthread_mutex_lock(&key.lock);
     key.state = KEY_ABSENT;
+    pools_close();
     if (key.page) {
         OPENSSL_cleanse(key.page->dek, DEK_LENGTH);
         key_page_leave(key.page);
         key.page = NULL;
     }
     drop_release_key();
-    struct worker *w = key.idle;
-    key.idle = NULL;
     pthread_mutex_unlock(&key.lock);
-    while (w) {
-        struct worker *next = w->next;
-        worker_free(w);
-        w = next;
-    }
 }

@@ -1,4 +1,4 @@
-/* The data encryption key (DEK) of the volume: when it is here, and who may use it.
+/* The data encryption key (DEK) of the volume: when it is here. Requests use it by `worker_pools.h`.
  *
  * It and the schedules made of it are in a locked page (`key_page.h`). Where the processor wants
  * libcrypto's AES, its contexts hold schedules as well; they are on the heap, which is locked then.
@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "hpke.h"
-#include "worker.h"
 
 enum { DIGEST_LENGTH = 32 };
 
@@ -31,11 +30,5 @@ bool key_verify(const uint8_t *salt, int salt_length, int iterations,
 
 /* Forget the key. Requests in flight finish with it; the last of them overwrites its schedule. */
 void key_wipe(void);
-
-bool key_usable(void);
-
-/* A worker for one request, NULL with errno set where there is no key or no memory. */
-struct worker *key_get_worker(void);
-void key_put_worker(struct worker *w);
 
 #endif

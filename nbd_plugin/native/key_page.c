@@ -22,6 +22,8 @@ int key_page_new(struct key_page **page) {
     return 0;
 }
 
+void key_page_join(struct key_page *page) { page->users++; }
+
 void key_page_leave(struct key_page *page) {
     if (--page->users)
         return;

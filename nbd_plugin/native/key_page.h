@@ -12,13 +12,14 @@
 struct key_page {
     struct xts_keys schedules; /* where `xts.h` encrypts */
     uint8_t dek[DEK_LENGTH];
-    unsigned users; /* `key.c`, and each request in flight */
+    _Atomic unsigned users; /* `key.c`, and each worker */
 };
 
 /* With one user. 0 or an errno. */
 int key_page_new(struct key_page **page);
 
-/* One user less; after the last there is no page. */
+/* One user more, or less; after the last there is no page. */
+void key_page_join(struct key_page *page);
 void key_page_leave(struct key_page *page);
 
 #endif

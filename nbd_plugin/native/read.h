@@ -2,9 +2,8 @@
 #ifndef EVSD_READ_H
 #define EVSD_READ_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-int volume_read(uint8_t *data, uint64_t count, uint64_t offset, bool may_block);
+int volume_read(uint8_t *data, uint64_t count, uint64_t offset);
 
 #endif

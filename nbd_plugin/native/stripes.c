@@ -1,7 +1,7 @@
 #include "stripes.h"
 
-#include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "sector.h"
 
@@ -21,17 +21,9 @@ void stripes_init(void) {
 
 static pthread_rwlock_t *stripe_of(uint64_t offset) { return &stripes[offset / CHUNK % STRIPES]; }
 
-int stripe_share(uint64_t offset, bool may_block) {
-    if (may_block)
-        return pthread_rwlock_rdlock(stripe_of(offset));
-    return pthread_rwlock_tryrdlock(stripe_of(offset)) ? EAGAIN : 0;
-}
+void stripe_share(uint64_t offset) { pthread_rwlock_rdlock(stripe_of(offset)); }
 
-int stripe_take(uint64_t offset, bool may_block) {
-    if (may_block)
-        return pthread_rwlock_wrlock(stripe_of(offset));
-    return pthread_rwlock_trywrlock(stripe_of(offset)) ? EAGAIN : 0;
-}
+void stripe_take(uint64_t offset) { pthread_rwlock_wrlock(stripe_of(offset)); }
 
 void stripe_leave(uint64_t offset) { pthread_rwlock_unlock(stripe_of(offset)); }
 

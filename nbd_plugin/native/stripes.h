@@ -8,14 +8,13 @@
 #ifndef EVSD_STRIPES_H
 #define EVSD_STRIPES_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 void stripes_init(void);
 
-/* The stripe of an offset. With `may_block` false EAGAIN instead of waiting. */
-int stripe_share(uint64_t offset, bool may_block);
-int stripe_take(uint64_t offset, bool may_block);
+/* The stripe of an offset. */
+void stripe_share(uint64_t offset);
+void stripe_take(uint64_t offset);
 void stripe_leave(uint64_t offset);
 
 /* Every stripe of a range, alone. */

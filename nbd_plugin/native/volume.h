@@ -4,8 +4,7 @@
  * `extents.h`. The unit of encryption is the 4096-byte sector, the unit of locking the 64 KiB
  * stripe.
  *
- * All of them return 0 or an errno. With `may_block` false they return EAGAIN where they would have
- * to wait for a lock or a disk; the request is then repeated from its start.
+ * All of them return 0 or an errno.
  */
 #ifndef EVSD_VOLUME_H
 #define EVSD_VOLUME_H

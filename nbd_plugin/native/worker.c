@@ -17,15 +17,17 @@ static void lock_heap(void) {
     mlock((void *)(end - mallinfo2().arena), mallinfo2().arena);
 }
 
-struct worker *worker_new(const uint8_t *dek) {
+struct worker *worker_new(struct key_page *page) {
     struct worker *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
+    w->page = page;
+    key_page_join(page);
     void *buffer = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     w->buffer = buffer == MAP_FAILED ? NULL : buffer;
     if (!xts_lanes()) {
-        w->encrypt = libcrypto_context(dek, true);
-        w->decrypt = libcrypto_context(dek, false);
+        w->encrypt = libcrypto_context(page->dek, true);
+        w->decrypt = libcrypto_context(page->dek, false);
         lock_heap();
     }
     if (w->buffer && (xts_lanes() || (w->encrypt && w->decrypt))) {
@@ -45,6 +47,7 @@ void worker_free(struct worker *w) {
         OPENSSL_cleanse(w->buffer, CHUNK);
         munmap(w->buffer, CHUNK);
     }
+    key_page_leave(w->page);
     free(w);
 }
 

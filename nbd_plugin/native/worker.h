@@ -1,6 +1,6 @@
 /* What one request encrypts and decrypts with: a buffer, and libcrypto's contexts where it does it.
  *
- * nbdkit's threads come and go with connections, so workers are pooled, by `key.c`, and not
+ * nbdkit's threads come and go with connections, so workers are pooled, by `worker_pools.h`, and not
  * thread-local: wiping the key can reach all of them.
  */
 #ifndef EVSD_WORKER_H
@@ -15,14 +15,14 @@
 #include "key_page.h"
 
 struct worker {
-    struct key_page *page;             /* while a request has it */
+    struct key_page *page;
     EVP_CIPHER_CTX *encrypt, *decrypt; /* NULL where `xts.h` does it */
     uint8_t *buffer;                   /* CHUNK bytes */
     struct worker *next;
 };
 
-/* For this key; NULL without memory. */
-struct worker *worker_new(const uint8_t *dek);
+/* One user more of the page, for its key; NULL without memory. */
+struct worker *worker_new(struct key_page *page);
 void worker_free(struct worker *w);
 
 /* Whether it can encrypt a part of a sector by itself, which libcrypto can't: it always starts at

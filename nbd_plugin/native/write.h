@@ -2,10 +2,9 @@
 #ifndef EVSD_WRITE_H
 #define EVSD_WRITE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* NULL data is zeros. */
-int volume_write(const uint8_t *data, uint64_t count, uint64_t offset, bool may_block);
+int volume_write(const uint8_t *data, uint64_t count, uint64_t offset);
 
 #endif

@@ -5,10 +5,10 @@
 
 #include "file.h"
 #include "holes.h"
-#include "key.h"
 #include "sector.h"
 #include "stripes.h"
 #include "volume.h"
+#include "worker_pools.h"
 #include "write.h"
 
 static int allocate(int mode, uint64_t offset, uint64_t count) {
@@ -23,8 +23,8 @@ static int store_zeros(uint64_t offset, uint64_t count) {
     int err = 0;
     while (count && !err) {
         size_t n = chunk_at(offset, count);
-        stripe_take(offset, true);
-        err = file_write(zeros, n, offset, true);
+        stripe_take(offset);
+        err = file_write(zeros, n, offset);
         stripe_leave(offset);
         offset += n;
         count -= n;
@@ -42,25 +42,25 @@ static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fas
 int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
     if (!volume_has(offset, count))
         return EINVAL;
-    if (!key_usable())
+    if (!pools_are_open())
         return EPERM;
     if (!volume_is_thin())
-        return fast ? EOPNOTSUPP : volume_write(NULL, count, offset, true);
+        return fast ? EOPNOTSUPP : volume_write(NULL, count, offset);
     uint64_t end = offset + count, whole = sector_ceiling(offset), whole_end = sector_floor(end);
     if (whole >= whole_end)
-        return volume_write(NULL, count, offset, true);
+        return volume_write(NULL, count, offset);
     int err = zero_sectors(whole, whole_end - whole, may_trim, fast);
     if (!err && offset < whole)
-        err = volume_write(NULL, whole - offset, offset, true);
+        err = volume_write(NULL, whole - offset, offset);
     if (!err && whole_end < end)
-        err = volume_write(NULL, end - whole_end, whole_end, true);
+        err = volume_write(NULL, end - whole_end, whole_end);
     return err;
 }
 
 int volume_trim(uint64_t offset, uint64_t count) {
     if (!volume_has(offset, count))
         return EINVAL;
-    if (!key_usable())
+    if (!pools_are_open())
         return EPERM;
     uint64_t whole = sector_ceiling(offset), whole_end = sector_floor(offset + count);
     if (!volume_is_thin() || whole >= whole_end)

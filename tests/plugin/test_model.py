@@ -11,7 +11,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.support import libnbd
 from tests.support.examples import REPEATABLE
-from tests.support.volume import Volume, new_volume
+from tests.support.volume import FRONT, PYTHON, Volume, new_volume
 
 nbd = libnbd.load()
 SECTOR = 4096
@@ -164,16 +164,21 @@ class Model:
 
 @pytest.fixture(
     scope="module",
-    params=[(True, "/dev/shm"), (False, "/dev/shm"), (True, None), (False, None)],
-    ids=["thin on tmpfs", "thick on tmpfs", "thin", "thick"],
+    params=[
+        (True, "/dev/shm", FRONT),
+        (False, "/dev/shm", PYTHON),
+        (True, None, PYTHON),
+        (False, None, FRONT),
+    ],
+    ids=["thin on tmpfs", "thick on tmpfs by Python", "thin by Python", "thick"],
 )
 def served(request: pytest.FixtureRequest) -> Iterator[tuple[Volume, list[Any]]]:
     """One server for all sequences: a volume and its connections."""
-    thin, parent = request.param
+    thin, parent, front = request.param
     with (
         tempfile.TemporaryDirectory(dir=parent) as directory,
         new_volume(Path(directory), size=SIZE, thin=thin) as made,
-        made.served(),
+        replace(made, front=front).served(),
         made.connected(CONNECTIONS) as handles,
     ):
         yield made, handles

@@ -21,6 +21,7 @@ from tests.support.key_service import KeyService, running
 from tests.support.nbdkit import await_start
 
 PLUGIN = Path(luks2.__file__).with_name("plugin.py")
+FRONT, PYTHON = str(PLUGIN.with_name("front.so")), "python"  # what nbdkit runs the plugin by
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 MIB = 1024 * 1024
 STOP_TIMEOUT_S = 60
@@ -62,6 +63,7 @@ class Volume:
     service: KeyService
     socket: Path
     attachment: str = "a1b2c3"
+    front: str = FRONT
     wrapper: tuple[str, ...] = ()
     threads: int = 4
     arguments: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ class Volume:
             f"--unix={self.socket}",
             f"--threads={self.threads}",
             *nbdkit_options,
-            "python",
+            self.front,
             str(PLUGIN),
             f"file={self.path}",
             f"attachment={self.attachment}",
