@@ -39,6 +39,18 @@ static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fas
     return err == EOPNOTSUPP && !fast ? store_zeros(offset, count) : err;
 }
 
+/* A part of a sector. One that is a hole has zeros already, and may stay a hole. */
+static int zero_part(uint64_t offset, uint64_t count, bool may_trim) {
+    uint8_t sector[SECTOR];
+    uint64_t first = sector_floor(offset);
+    stripe_share(first);
+    int err = may_trim ? file_read(sector, SECTOR, first) : 0;
+    stripe_leave(first);
+    if (err || (may_trim && is_zero(sector, SECTOR)))
+        return err;
+    return volume_write(NULL, count, offset);
+}
+
 int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
     if (!volume_has(offset, count))
         return EINVAL;
@@ -47,24 +59,18 @@ int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
     if (!volume_is_thin())
         return fast ? EOPNOTSUPP : volume_write(NULL, count, offset);
     uint64_t end = offset + count, whole = sector_ceiling(offset), whole_end = sector_floor(end);
-    if (whole >= whole_end)
-        return volume_write(NULL, count, offset);
-    int err = zero_sectors(whole, whole_end - whole, may_trim, fast);
+    if (whole > whole_end) /* a part of one sector */
+        return zero_part(offset, count, may_trim);
+    int err = whole < whole_end ? zero_sectors(whole, whole_end - whole, may_trim, fast) : 0;
     if (!err && offset < whole)
-        err = volume_write(NULL, whole - offset, offset);
+        err = zero_part(offset, whole - offset, may_trim);
     if (!err && whole_end < end)
-        err = volume_write(NULL, end - whole_end, whole_end);
+        err = zero_part(whole_end, end - whole_end, may_trim);
     return err;
 }
 
 int volume_trim(uint64_t offset, uint64_t count) {
     if (!volume_has(offset, count))
         return EINVAL;
-    if (!pools_are_open())
-        return EPERM;
-    uint64_t whole = sector_ceiling(offset), whole_end = sector_floor(offset + count);
-    if (!volume_is_thin() || whole >= whole_end)
-        return 0;
-    int err = allocate(FALLOC_FL_PUNCH_HOLE, whole, whole_end - whole);
-    return err == EOPNOTSUPP ? 0 : err;
+    return volume_is_thin() ? volume_zero(offset, count, true, false) : 0;
 }

@@ -8,7 +8,8 @@
 /* `fast` fails with EOPNOTSUPP, and changes nothing, where it would be as slow as writing. */
 int volume_zero(uint64_t offset, uint64_t count, bool may_trim, bool fast);
 
-/* Discarding is a hint: partial sectors and filesystems that can't punch holes ignore it. */
+/* Discarded is zero in a thin volume, also a part of a sector: through nbdfuse a hole that somebody
+ * punches into a file comes as this, and a hole promises zeros. A thick volume ignores it. */
 int volume_trim(uint64_t offset, uint64_t count);
 
 #endif

@@ -81,8 +81,7 @@ class Target:
     def _trim(self, offset: int, length: int, flags: int) -> None:
         _datapath.trim(None, length, offset, flags)
         if self.thin:
-            first, end = -(-offset // SECTOR) * SECTOR, (offset + length) // SECTOR * SECTOR
-            self.model[first:end] = bytes(max(end - first, 0))
+            self.model[offset : offset + length] = bytes(length)
 
     def _extents(self, offset: int, length: int, flags: int) -> None:
         for at, size, kind in _datapath.extents(None, length, offset, flags):

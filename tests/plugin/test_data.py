@@ -233,13 +233,23 @@ def test_a_fast_zero_that_punches_is_done(volume: Volume) -> None:
         assert handle.pread(3 * SECTOR, 0) == bytes(2 * SECTOR) + b"x" * SECTOR
 
 
-def test_zero_of_a_partial_sector_spares_its_neighbours_and_trim_ignores_it(volume: Volume) -> None:
+@pytest.mark.parametrize("command", ["trim", "zero"])
+def test_trim_and_zero_of_parts_of_sectors_spare_their_neighbours(
+    volume: Volume, command: str
+) -> None:
     with volume.served(), volume.connected() as (handle,):
-        handle.pwrite(b"x" * 2 * SECTOR, 0)
+        handle.pwrite(b"x" * 4 * SECTOR, 0)
+        getattr(handle, command)(2 * SECTOR, 512)
+        assert handle.pread(4 * SECTOR, 0) == b"x" * 512 + bytes(2 * SECTOR) + b"x" * 7680
+        getattr(handle, command)(100, 3 * SECTOR + 1000)
+        assert handle.pread(SECTOR, 3 * SECTOR) == b"x" * 1000 + bytes(100) + b"x" * 2996
+
+
+def test_trim_of_a_part_of_a_hole_leaves_it_one(volume: Volume) -> None:
+    with volume.served(), volume.connected() as (handle,):
         handle.trim(SECTOR, 512)
-        assert handle.pread(2 * SECTOR, 0) == b"x" * 2 * SECTOR
-        handle.zero(SECTOR, 512)
-        assert handle.pread(2 * SECTOR, 0) == b"x" * 512 + bytes(SECTOR) + b"x" * 3584
+        assert handle.pread(2 * SECTOR, 0) == bytes(2 * SECTOR)
+    assert volume.ciphertext(0, 2 * SECTOR) == bytes(2 * SECTOR)
 
 
 def test_zeros_on_a_thick_volume_are_ciphertext(thick: Volume) -> None:
@@ -420,7 +430,7 @@ def run_all(tasks: list[Callable[[], None]]) -> None:
         raise failures[0]
 
 
-# Requests above 32 KiB run without the GIL, so only those can really meet inside a sector.
+# Of several sectors, whose ends are parts of one.
 LARGE = 9 * SECTOR + 512
 
 

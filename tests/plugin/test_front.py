@@ -78,6 +78,7 @@ def test_a_failed_request_is_told_the_client_and_the_log(either: Volume) -> None
         failing: dict[str, Callable[[], object]] = {
             "pread": partial(handle.pread, SECTOR, 4 * MIB),
             "pwrite": partial(handle.pwrite, b"x" * 100, 4 * MIB),
+            "trim": partial(handle.trim, 100, 4 * MIB),
             "zero": partial(handle.zero, 100, 4 * MIB),
             "extents": partial(handle.block_status, MIB, 4 * MIB, lambda *_: 0),
         }

@@ -141,12 +141,8 @@ class Model:
             assert request.flags & FAST, request
         elif request.kind == "write":
             self.content[request.bytes] = data
-        elif request.kind == "zero":
+        elif request.kind in ("zero", "trim"):
             self.content[request.bytes] = bytes(request.length)
-        elif request.kind == "trim":
-            first = -(-request.offset // SECTOR) * SECTOR
-            end = (request.offset + request.length) // SECTOR * SECTOR
-            self.content[first:end] = bytes(max(end - first, 0))
         elif request.kind == "read":
             assert running.buffer.to_bytearray() == self.content[request.bytes]
 
