@@ -2,13 +2,16 @@
 
 evsd checks an SDK-HMAC-SHA256 signature, uses a key on a PKCS#11 token and writes an audit record
 to disk for every request; the peer, moto's KMS server, does none of the three. What one session on
-the token alone can do is the limit. The servers take turns within every round; what counts are the
-medians over the rounds and their ratios.
+the token alone can do is the limit; what evsd-keys does for callers inside evsd is what there is
+without HTTP. Another build of evsd, as that of the commit before, can be measured beside this one.
+The servers take turns within every round; what counts are the medians over the rounds and their
+ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -21,21 +24,37 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvloop
 
 from evsd import signature
+from evsd.daemon import key_process as key_program
+from evsd.key_channel.call import Call
+from evsd.key_channel.operation import Request
+from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.key_process.token import softhsm
 from evsd.key_process.token.token import Token
-from tests.support.daemon import Evsd, running_evsd, until
+from evsd.services.iam.tables import Domain, Project
+from evsd.services.kms.operations import CreateDatakey, CreateKey, DecryptDatakey
+from evsd.store.database import Database
+from tests.support.daemon import VENV_BIN, Evsd, running_evsd, until
 
 RESULTS = Path(__file__).parent / "results"
 MOTO = Path(__file__).parent.parent / ".cache" / "bench" / "bin" / "moto_server"
 CLIENTS = (1, 8)
 OPERATIONS = ("create-datakey", "decrypt-datakey")
+NAMES = {
+    "parent": "evsd before",
+    "moto": "moto",
+    "inside": "inside evsd, without HTTP",
+    "token": "token alone",
+}
+
+CALLER = Call("bench", "domain", "project", "bench", "bench")
 
 Rate = Callable[[str, int, float], float]  # (operation, clients, seconds) -> per second
 
@@ -45,13 +64,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of every run")
+    parser.add_argument("--parent", type=Path, help="a checkout with another build of evsd")
     options = parser.parse_args()
     with ExitStack() as stack:
-        peers = {
-            "evsd": stack.enter_context(evsd_server()),
-            "moto": stack.enter_context(moto_server()),
-            "token": stack.enter_context(bare_token()),
-        }
+        peers = {"evsd": stack.enter_context(evsd_server())}
+        if options.parent is not None:
+            built = options.parent / ".venv" / "bin"
+            peers["parent"] = stack.enter_context(evsd_server(built))
+        peers["moto"] = stack.enter_context(moto_server())
+        peers["inside"] = stack.enter_context(inside())
+        peers["token"] = stack.enter_context(bare_token())
         text = report(measure(peers, options.rounds, options.seconds), options)
     print(text)
     RESULTS.mkdir(exist_ok=True)
@@ -78,18 +100,19 @@ def measure(peers: dict[str, Rate], rounds: int, seconds: float) -> Results:
 
 def report(results: Results, options: argparse.Namespace) -> str:
     """The table, in Markdown."""
+    names = [name for name in next(iter(results.values())) if name != "evsd"]
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s; requests per second.",
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s: requests per second.",
+        "In brackets: evsd's divided by that.",
         "",
-        "| operation | clients | evsd | moto | evsd ÷ moto | token alone |",
-        "|---|---|---|---|---|---|",
+        f"| operation | clients | evsd | {' | '.join(NAMES[name] for name in names)} |",
+        "|---|--:|--:|" + "--:|" * len(names),
     ]
     for (operation, clients), by_name in results.items():
-        ratio = by_name["evsd"] / by_name["moto"]
-        figures = (f"{by_name[name]:.0f}" for name in ("evsd", "moto"))
-        cells = (operation, str(clients), *figures, f"{ratio:.2f}", f"{by_name['token']:.0f}")
-        lines.append(f"| {' | '.join(cells)} |")
+        ours = by_name["evsd"]
+        others = [f"{by_name[name]:,.0f} ({ours / by_name[name]:.2f})" for name in names]
+        lines.append(f"| {operation} | {clients} | {ours:,.0f} | {' | '.join(others)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -153,9 +176,9 @@ def http(path: str, headers: dict[str, str], body: dict[str, Any], host: str) ->
 
 
 @contextmanager
-def evsd_server() -> Iterator[Rate]:
+def evsd_server(built: Path = VENV_BIN) -> Iterator[Rate]:
     """Evsd on loopback TCP, every request signed."""
-    with running_evsd("--http", "127.0.0.1:0") as evsd:
+    with running_evsd("--http", "127.0.0.1:0", built=built) as evsd:
         evsd.ok("key", "create", "bench")
         pair = evsd.object("access-key", "create")["credential"]
         host = evsd.url().removeprefix("http://")
@@ -233,6 +256,53 @@ def _moto_headers(action: str) -> dict[str, str]:
         "Content-Type": "application/x-amz-json-1.1",
         "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
     }
+
+
+@contextmanager
+def inside() -> Iterator[Rate]:
+    """evsd-keys as evsd's own services ask it: each use has its record, and that its sync."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = stack.enter_context(closing(Database(f"sqlite:///{directory}/evsd.db")))
+        database.migrate()
+        with database.transaction() as session:
+            session.add(Domain(id="domain", name="bench"))
+            session.flush()
+            session.add(Project(id="project", domain_id="domain", name="bench", region="bench"))
+        paths = KeyProcessPaths(
+            program=key_program.__name__,
+            database_url=database.url,
+            token_dir=directory / "token",
+            audit_log=directory / "audit.log",
+            release_socket=directory / "keys.sock",
+        )
+        keys = stack.enter_context(KeyProcess(paths))
+        keys.start()
+        keys.await_known()
+        key_id = keys.call(CALLER, CreateKey("bench", "", "kms")).key_id
+        made = keys.call(CALLER, CreateDatakey(key_id, 512, {}, plaintext=True))
+        uses: dict[str, Request[Any]] = {
+            "create-datakey": CreateDatakey(key_id, 512, {}, plaintext=True),
+            "decrypt-datakey": DecryptDatakey(key_id, made.cipher_text, 64, {}),
+        }
+        loop = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        yield lambda operation, clients, seconds: loop.run(
+            _asked(keys, uses[operation], clients, seconds)
+        )
+
+
+async def _asked(keys: KeyProcess, use: Request[Any], clients: int, seconds: float) -> float:
+    """Uses per second, of so many callers who each wait for their answer."""
+    count, started = 0, time.monotonic()
+
+    async def go_on() -> None:
+        nonlocal count
+        while time.monotonic() - started < seconds:
+            await keys.ask(CALLER, use)
+            count += 1
+
+    await asyncio.gather(*(go_on() for _ in range(clients)))
+    return count / (time.monotonic() - started)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import threading
 import uuid
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, create_engine, select
 
 import evsd.audit.tables
 import evsd.jobs.tables  # noqa: F401 - they belong to the tables too
@@ -27,10 +28,12 @@ from evsd.services.iam.tables import Domain
 from evsd.services.kms.consumers import dependents_of
 from evsd.services.kms.tables import KeyRelease
 from evsd.serving.tables import ServerRecord
-from evsd.store.database import MIGRATIONS, Database, utcnow
+from evsd.store.database import Database, utcnow
+from evsd.store.schema import FRESH, MIGRATIONS, newest
 from evsd.store.tables import History
 from evsd.store.transitions import advance
 from tests.support.records import add_volume
+from tools.generate_docs import schema
 
 Rows = list[tuple[str, list[dict[str, object]]]]  # of tables, by their names
 
@@ -65,6 +68,31 @@ def test_migrations_have_one_end_and_names_that_nobody_else_gives() -> None:
     named = {Path(script.path).stem: script.revision for script in scripts.walk_revisions()}
     by_date = {name for name in named if not re.match(r"00(0\d|1[0-3])_", name)}
     assert all(re.fullmatch(r"20\d{6}_[a-z_]+", name) and named[name] == name for name in by_date)
+
+
+def test_a_new_database_is_what_the_migrations_lead_to() -> None:
+    assert FRESH.read_text() == schema(), "run make docs"
+
+
+def test_the_newest_migration_is_the_one_that_alembic_finds() -> None:
+    assert [newest()] == ScriptDirectory.from_config(migrations()).get_heads()
+
+
+def test_a_new_database_gets_the_migrations_that_its_file_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        config = migrations()
+        with create_engine(f"sqlite:///{tmp_path}/old.db").connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0012")
+            connection.commit()
+        _, *statements, _ = old.iterdump()
+    (tmp_path / "old.sql").write_text("\n".join(statements) + "\n")
+    monkeypatch.setattr("evsd.store.schema.FRESH", tmp_path / "old.sql")
+    with closing(new_database(tmp_path)) as database, database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.check(config)
 
 
 def changed(database: Database) -> None:

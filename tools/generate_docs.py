@@ -1,21 +1,27 @@
 """Makes what is documented from what is programmed: man pages, completion, OpenAPI, permissions.
 
+And the schema of a new database, from the migrations.
+
 Run by `make docs`; a test compares the committed files with a fresh run.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 from click_man.core import write_man_pages
+from sqlalchemy import create_engine
 
 import evsd
-from evsd.api.app import build_app
+from evsd.api.app import described
 from evsd.cli.main import main as evsctl
 from evsd.daemon.main import main as daemon
 from evsd.policy import (
@@ -30,6 +36,7 @@ from evsd.policy import (
 )
 from evsd.policy import permissions as declared
 from evsd.services import modules
+from evsd.store.schema import FRESH, migrate
 
 DOCS = Path(__file__).parent.parent / "docs"
 SHELLS = ("bash", "zsh", "fish")
@@ -60,16 +67,27 @@ def generate(target: Path) -> None:
     _man_pages("evsd", daemon, man)
     for shell in SHELLS:
         (completion / f"evsctl.{shell}").write_text(_completion(shell))
-    described = build_app(modules("routes")).openapi()
-    (target / "openapi.json").write_text(json.dumps(described, indent=1) + "\n")
-    (target / "permissions.md").write_text(permissions(described))
+    api = described(modules("routes"))
+    (target / "openapi.json").write_text(json.dumps(api, indent=1) + "\n")
+    (target / "permissions.md").write_text(permissions(api))
 
 
-def permissions(described: dict[str, Any]) -> str:
+def schema() -> str:
+    """What the migrations make of an empty database: a statement for each table, index and row."""
+    with tempfile.NamedTemporaryFile(suffix=".db") as file:
+        with create_engine(f"sqlite:///{file.name}").connect() as connection:
+            migrate(connection)
+            connection.commit()
+        with closing(sqlite3.connect(file.name)) as database:
+            _, *statements, _ = database.iterdump()  # BEGIN and COMMIT are the caller's
+    return "\n".join(statements) + "\n"
+
+
+def permissions(api: dict[str, Any]) -> str:
     """Every route and who may use it, as a table."""
     rows = [
         _row(f"`{method.upper()} {path}`", operation)
-        for path, operations in sorted(described["paths"].items())
+        for path, operations in sorted(api["paths"].items())
         for method, operation in operations.items()
     ]
     columns = ["route", "permission", *map(str, _roles())]
@@ -113,3 +131,4 @@ def _completion(shell: str) -> str:
 
 if __name__ == "__main__":
     generate(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)
+    FRESH.write_text(schema())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 from fastapi.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 import evsd
+from evsd.api.claim import Claim
 from evsd.api.errors import gateway_body
 from evsd.errors import BodyTooLong, BodyTooSlow, InternalError, PublishedError
 from evsd.principal import Principal
@@ -46,6 +47,15 @@ class Gatekeeper(Protocol):
     async def __call__(self, request: SignedRequest) -> Principal:
         """Who a request is from; raises `CallerUnknown` for whoever is nobody."""
 
+    async def presume(self, request: SignedRequest) -> tuple[Principal, Claim] | None:
+        """Who a request is from if its signature is right, which is not known yet.
+
+        None where that can't be told, or the caller is known without; raises `CallerUnknown` for
+        whoever is nobody in any case.
+        """
+        del request
+        return None
+
     def is_claimed(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """Whether a request says that it is signed, truly or not."""
 
@@ -53,10 +63,20 @@ class Gatekeeper(Protocol):
         """Whether the project is one of the caller's domain."""
 
 
-class Gateway:
-    """ASGI middleware in front of every route."""
+class Behind(Protocol):
+    """What is behind the gateway: all routes."""
 
-    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper, open_paths: frozenset[str]) -> None:
+    def takes_claims(self, scope: Scope) -> bool:
+        """Whether a request may come in before its caller is known, see `Claim`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; of a caller whose claim is false by saying so."""
+
+
+class Gateway:
+    """In front of every route."""
+
+    def __init__(self, app: Behind, gatekeeper: Gatekeeper, open_paths: frozenset[str]) -> None:
         """Whoever only reads one of `open_paths` need not sign; a false signature is none."""
         self._app, self._gatekeeper, self._open_paths = app, gatekeeper, open_paths
 
@@ -64,7 +84,7 @@ class Gateway:
         """Let one request in, or answer it here."""
         if scope["type"] != "http":  # nothing here is a websocket
             return
-        request_id, started = uuid.uuid4().hex, time.monotonic()
+        request_id, started = os.urandom(16).hex(), time.monotonic()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         scope["state"]["request_id"] = request_id
         respond = _Responder(send, scope["state"])
@@ -84,15 +104,25 @@ class Gateway:
         request_id = scope["state"]["request_id"]
         try:
             body = await _read_body_in_time(receive, _limit(scope))
+            scope["state"]["body"] = body
             if not self._is_open(scope):
-                scope["state"]["principal"] = await self._gatekeeper(_signed(scope, body))
+                await self._learn_caller(scope, _signed(scope, body))
         except PublishedError as error:
-            await _refuse(error, scope, receive, send)
+            await refuse(error, scope, receive, send)
         except Exception:
             log.exception("authentication failed")
-            await _refuse(InternalError(request_id=request_id), scope, receive, send)
+            await refuse(InternalError(request_id=request_id), scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
+
+    async def _learn_caller(self, scope: Scope, request: SignedRequest) -> None:
+        state = scope["state"]
+        if self._app.takes_claims(scope):
+            presumed = await self._gatekeeper.presume(request)
+            if presumed is not None:
+                state["principal"], state["claim"] = presumed
+                return
+        state["principal"] = await self._gatekeeper(request)
 
     def _is_open(self, scope: Scope) -> bool:
         reads = scope["method"] == "GET" and scope["path"] in self._open_paths
@@ -116,7 +146,8 @@ class _Responder:
         await self._send(message)
 
 
-async def _refuse(error: PublishedError, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(error: PublishedError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request of which no service has heard."""
     body = gateway_body(error, scope["state"]["request_id"])
     await JSONResponse(body, error.status)(scope, receive, send)
 

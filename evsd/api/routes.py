@@ -6,56 +6,43 @@ A route names its permission with `needs`; the policy table decides, OpenAPI sho
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-import structlog
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
-from starlette.exceptions import HTTPException
 
-from evsd.api import json_body
+from evsd.api.answering import check_body
+from evsd.api.claim import Claim, only_asks
 from evsd.api.errors import Style
 from evsd.api.gateway import Gatekeeper
-from evsd.errors import (
-    ApiNotFound,
-    DomainNotFound,
-    InternalError,
-    KeysUnavailable,
-    PublishedError,
-    StorageError,
-)
+from evsd.errors import ApiNotFound, DomainNotFound, PublishedError
 from evsd.key_channel.call import Call
-from evsd.key_channel.shared import RecordRefusal
 from evsd.key_client.process import KeyProcess
 from evsd.policy import Permission, allowed, is_audited, is_grantable, roles_with
 from evsd.principal import Principal
 from evsd.service import Host, Service
 
-# What bodies may name without giving away what is secret or long.
-NAMES = {"key_id", "key_alias", "grant_id", "name", "user_id", "agency_name", "domain_name"}
-
-log = structlog.get_logger()
-
 
 class Model(BaseModel):
-    """Base of request bodies: unknown fields are ignored, as published; text must be text."""
+    """Base of request bodies: unknown fields are ignored, as published; text must be text.
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    What checks one is built when the first is checked, as the routes are (`router`).
+    """
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, defer_build=True)
 
 
 # Coroutines all of them: what is none runs in a thread, which costs more than it does.
 
 
+@only_asks
 async def _principal(request: Request) -> Principal:
     principal: Principal = request.state.principal
     return principal
 
 
+@only_asks
 async def _call(request: Request) -> Call:
     call: Call = request.state.call
     return call
@@ -66,9 +53,17 @@ async def _host(request: Request) -> Host:
     return host
 
 
-async def _keys(request: Request) -> KeyProcess:
+@only_asks
+async def _keys(request: Request) -> KeyProcess | Claim:
     host: Host = request.app.state.host
-    return host.keys
+    claim: Claim | None = getattr(request.state, "claim", None)
+    return host.keys if claim is None else claim
+
+
+@only_asks
+async def _region(request: Request) -> str:
+    host: Host = request.app.state.host
+    return host.region
 
 
 def uses(kind: type[Service]) -> Any:
@@ -82,7 +77,8 @@ def uses(kind: type[Service]) -> Any:
 
 
 UsesHost = Annotated[Host, Depends(_host)]
-UsesKeys = Annotated[KeyProcess, Depends(_keys)]
+UsesKeys = Annotated[KeyProcess | Claim, Depends(_keys)]
+UsesRegion = Annotated[str, Depends(_region)]
 Caller = Annotated[Call, Depends(_call)]
 CallingPrincipal = Annotated[Principal, Depends(_principal)]
 
@@ -97,7 +93,7 @@ def needs(permission: Permission, of_others: Permission | None = None) -> dict[s
     async def authorise(request: Request) -> None:
         await _authorise(request, permission)
         request.state.of_others = of_others
-        await _check_body(request)  # not before: what is refused by policy is recorded as such
+        await check_body(request)  # not before: what is refused by policy is recorded as such
 
     extra = {"x-permission": str(permission)}
     if of_others is not None:
@@ -177,120 +173,6 @@ def require_self_or_administrator(request: Request, user_id: str) -> None:
     """Refuse a request about another user than the caller to whoever may not administer users."""
     if user_id != request.state.principal.id and not may_administer(request):
         raise forbidden(request, request.state.of_others)
-
-
-def router(style: Style, tag: str) -> APIRouter:
-    """A router whose errors leave in its service's style."""
-
-    class ServiceRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def answer(request: Request) -> Response:
-                return await _answer(request, handle, style)
-
-            return answer
-
-    ServiceRoute.style = style  # type: ignore[attr-defined]
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": text}
-        for status, text in {
-            400: "bad request",
-            401: "not signed",
-            403: "not allowed",
-            404: "not found",
-            408: "the body came too slowly",
-            409: "exists already",
-            413: "the body is too long",
-            500: "internal error",
-            503: "the key service can't be reached",
-            507: "a filesystem of evsd's is full",
-        }.items()
-    }
-    return APIRouter(route_class=ServiceRoute, tags=[tag], responses=responses)
-
-
-async def _answer(
-    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], style: Style
-) -> Response:
-    try:
-        return await _handled(request, handle, style)
-    except PublishedError as error:
-        return await _refuse(request, error, style)
-    except Exception:
-        log.exception("request failed", method=request.method, path=request.url.path)
-        return await _refuse(request, InternalError(request_id=request.state.request_id), style)
-
-
-async def _handled(
-    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]], style: Style
-) -> Response:
-    """What the route answers; what FastAPI has against a request is raised as the service's own."""
-    try:
-        return await handle(request)
-    except RequestValidationError as failed:
-        await _check_body(request)
-        raise style.of_validation(failed) from failed
-    except HTTPException as error:  # FastAPI's own, for a body that defeats its JSON parser
-        await _check_body(request)
-        raise style.malformed(field="body", reason=error.detail) from error
-
-
-async def _check_body(request: Request) -> None:
-    route = request.scope["route"]
-    if route.body_field is not None:
-        json_body.check(request, await request.body(), route.style)
-
-
-async def _refuse(request: Request, error: PublishedError, style: Style) -> Response:
-    """The answer to a refused request, once the refusal is on record, if it has to be."""
-    if _belongs_on_record(request, error):
-        try:
-            await _record(request, error)
-        except PublishedError as unrecorded:
-            error = unrecorded
-    return style.respond(error, request.state.request_id)
-
-
-def _belongs_on_record(request: Request, error: PublishedError) -> bool:
-    """Whether nobody has recorded it yet; one that evsd-keys gave no answer to nobody can."""
-    wanted: bool = getattr(request.state, "on_record", False)
-    return wanted and not (error.recorded or isinstance(error, KeysUnavailable | StorageError))
-
-
-async def _record(request: Request, error: PublishedError) -> None:
-    """A refusal that evsd-keys never hears of is recorded there all the same."""
-    host: Host = request.app.state.host
-    key_id, context = await _named(request)
-    action = request.scope["route"].name.replace("_", "-")
-    await host.keys.ask(request.state.call, RecordRefusal(action, key_id, error.code, context))
-
-
-async def _named(request: Request) -> tuple[str, dict[str, str]]:
-    """The key a request is about, and what else it names in path, body and headers."""
-    named: dict[str, str] = {}
-    body = await request.body()
-    with contextlib.suppress(ValueError, RecursionError):  # no JSON may be why it was refused
-        _collect(json.loads(body), named)
-    named |= {name: _shortened(str(value)) for name, value in request.path_params.items()}
-    for name in ("x-domain-id", "x-project-id"):
-        if name in request.headers:
-            named[name] = _shortened(request.headers[name])
-    named.pop("project_id", None)  # the record has it
-    return named.pop("key_id", ""), named
-
-
-def _collect(body: object, named: dict[str, str]) -> None:
-    if isinstance(body, dict):
-        for name, value in body.items():
-            if name in NAMES and isinstance(value, str):
-                named[name] = _shortened(value)
-            _collect(value, named)
-
-
-def _shortened(text: str) -> str:
-    """As much as an id may have; half a character (see `json_body`) would make no record."""
-    return text[:64].encode(errors="replace").decode()
 
 
 def no_such_api(request: Request) -> ApiNotFound:

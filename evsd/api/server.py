@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from evsd.api.acceptor import Acceptor, Place
@@ -122,7 +120,7 @@ class Server(uvicorn.Server):
     """A server that says when it listens."""
 
     def __init__(
-        self, app: FastAPI, tls: ssl.SSLContext | None, on_ready: Callable[[], None]
+        self, app: ASGIApp, tls: ssl.SSLContext | None, on_ready: Callable[[], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -156,29 +154,3 @@ class Server(uvicorn.Server):
             acceptor: Any = Acceptor(listener, protocol, tls, sources, HEAD_TIMEOUT_S)
             self.servers.append(acceptor)
         self._on_ready()
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A listening unix socket that every user may connect to: the kernel says who they are."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    # uvicorn's own --uds does the same but leaves the mode to a race; bind under a closed umask.
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    path.chmod(0o666)
-    return listener
-
-
-def listen_tcp(address: str) -> socket.socket:
-    """A listening TCP socket on HOST:PORT; raises OSError, ValueError for a bad address."""
-    host, _, port = address.rpartition(":")
-    info: Any = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-    # asyncio sets TCP_NODELAY only where the protocol is spelled out; without it every answer
-    # waits 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(info[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(info[4])
-    return listener

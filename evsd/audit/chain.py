@@ -48,18 +48,18 @@ class Head:
 
 
 START = Head()
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def record_hash(record: Record) -> str:
     """What the record's ``hash`` must be."""
     fields = {k: v for k, v in record.items() if k not in ("hash", "signature")}
-    encoded = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(encoded).hexdigest()
+    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
 
 
 def signature(key: bytes, digest: str) -> str:
     """What the ``signature`` of a record or head with this hash must be."""
-    return hmac.new(key, digest.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, digest.encode(), "sha256").hex()
 
 
 def parse(line: bytes) -> Record:

@@ -9,7 +9,9 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,8 +46,10 @@ SEGMENT_BYTES = 64 * MIB
 # rights away too, and of the keys of attached volumes. Any other use is refused before it touches
 # this room, or whoever uses keys could take it all; `STEP_BYTES` are what is allocated for those.
 RESERVE_BYTES, STEP_BYTES = MIB, 16 * 1024
+QUICK_S = 0.001  # a sync; to hand it to a thread and be told takes a tenth of that
 NO_CALLER = ("key_id", "context", "domain_id", "project_id", "request_id")
 SigningKey = Callable[[], bytes | None]
+_line_of = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +57,7 @@ class Batch:
     """Records that go to the disk together."""
 
     lines: list[bytes] = field(default_factory=list)
+    length: int = 0  # of them all
     head: Head = START  # of the chain with them
     on_disk: bool | None = None  # False once they are lost: what they are about must not happen
     trouble: KeysUnavailable | None = None  # why they are lost
@@ -84,6 +89,8 @@ class AuditLog(Resource):
         self._batch = Batch()  # of records that wait; the file holds none of them
         self._newest = self._batch
         self._writing: tuple[Batch, Future[None]] | None = None
+        self._sync_s = math.inf  # what the last one took
+        self._room = 0  # bytes that the file is known to have
         self._thread = ThreadPoolExecutor(1, "audit")
         with contextlib.ExitStack() as undo:
             self._lock = _open(path.with_suffix(".lock"))
@@ -129,6 +136,11 @@ class AuditLog(Resource):
         return self._writing is None and not self._batch.lines
 
     @property
+    def is_quick(self) -> bool:
+        """Whether the disk was, the last time; then it is not worth a thread to wait for it."""
+        return self._sync_s < QUICK_S
+
+    @property
     def newest(self) -> Batch:
         """The one that the last record is in; the next record that waits may be in another."""
         return self._newest
@@ -150,7 +162,7 @@ class AuditLog(Resource):
             batch, content = self._next_batch()
             with self._outcome(batch):
                 self._make_room(content)
-                _put(self._fd, content)
+                self._put(self._fd, content)
 
     def begin_sync(self) -> Future[None]:
         """Start putting all that waits on disk; once the result is there, call `end_sync`.
@@ -161,7 +173,7 @@ class AuditLog(Resource):
         batch, content = self._next_batch()
         with self._outcome(batch, done=False):
             self._make_room(content)
-            self._writing = batch, self._thread.submit(_put, self._fd, content)
+            self._writing = batch, self._thread.submit(self._put, self._fd, content)
             return self._writing[1]
 
     def end_sync(self) -> None:
@@ -188,7 +200,7 @@ class AuditLog(Resource):
             self._batch, self._head = Batch(), self._synced_head
             raise trouble from error
         if done:
-            self._size += sum(map(len, batch.lines))
+            self._size += batch.length
             batch.on_disk, self._synced_head = True, batch.head
             self._write_head()
 
@@ -200,7 +212,7 @@ class AuditLog(Resource):
         self._append(fields, key, durable=True)
 
     def _append(self, fields: dict[str, Any], key: bytes | None, *, durable: bool) -> None:
-        if not (_is_at(self._fd, self.path) and _is_at(self._head_fd, head_path(self.path))):
+        if not self._batch.lines and not self._is_in_place():  # once for all that go together
             self._reopen()
         record: Record = {
             "sequence": self._head.sequence + 1,
@@ -213,11 +225,16 @@ class AuditLog(Resource):
         if key is not None:
             record["signature"] = signature(key, record["hash"])
         self._head = Head(record["sequence"], record["hash"])
-        self._batch.lines.append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        line = _line_of(record).encode() + b"\n"
+        self._batch.lines.append(line)
+        self._batch.length += len(line)
         self._batch.head = self._head
         self._newest = self._batch
         if durable:
             self.sync()
+
+    def _is_in_place(self) -> bool:
+        return _is_at(self._fd, self.path) and _is_at(self._head_fd, head_path(self.path))
 
     def _reopen(self) -> None:
         """Go on in the files that somebody has put in place of ours, and say so there.
@@ -232,6 +249,7 @@ class AuditLog(Resource):
         os.close(self._fd)
         os.close(self._head_fd)
         self._fd, self._head_fd, self._size = log, head, os.fstat(log).st_size
+        self._room = 0
         self.note_damage("audit.log or audit.head was replaced while it was in use")
 
     def note_damage(self, reason: str) -> None:
@@ -241,16 +259,23 @@ class AuditLog(Resource):
 
     # --- writing -------------------------------------------------------------------------------
 
+    def _put(self, fd: int, content: bytes) -> None:
+        began = time.monotonic()
+        if os.write(fd, content) != len(content):
+            raise OSError("short write")
+        os.fdatasync(fd)
+        self._sync_s = time.monotonic() - began
+
     def _hold_reserve(self) -> bool:
         """See to it that the room for what must always be recorded is there."""
         needed = self._size + self._unwritten() + RESERVE_BYTES
-        if os.fstat(self._fd).st_blocks * 512 >= needed:
+        if self._room >= needed:
             return True
-        return reserve(self._fd, needed + STEP_BYTES)
+        self._room = os.fstat(self._fd).st_blocks * 512
+        return self._room >= needed or reserve(self._fd, needed + STEP_BYTES)
 
     def _unwritten(self) -> int:
-        waiting = [self._batch] if self._writing is None else [self._batch, self._writing[0]]
-        return sum(len(line) for batch in waiting for line in batch.lines)
+        return self._batch.length + (0 if self._writing is None else self._writing[0].length)
 
     def _unwritable(self, error: OSError) -> KeysUnavailable:
         reason = f"the audit log can't be written: {error}"
@@ -264,12 +289,14 @@ class AuditLog(Resource):
     def _make_room(self, content: bytes) -> None:
         if os.fstat(self._fd).st_size != self._size:  # what an earlier write left could not be cut
             os.ftruncate(self._fd, self._size)
+            self._room = 0
         if self._size and self._size + len(content) > self._segment_bytes:
             with contextlib.suppress(_NoRoom):  # it goes on where it has its room
                 self._rotate()
 
     def _cut(self) -> None:
         """Cut off what was not wholly written: a torn line would end the chain for all after it."""
+        self._room = 0  # it goes with that
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self._size)
 
@@ -285,7 +312,7 @@ class AuditLog(Resource):
             os.close(fresh)
             raise
         os.close(self._fd)
-        self._fd, self._size = fresh, 0
+        self._fd, self._size, self._room = fresh, 0, 0
 
     @property
     def _next_path(self) -> Path:
@@ -365,12 +392,6 @@ class AuditLog(Resource):
             record = next(records, None)
         same = head == START if record is None else _head_of(record) == head
         return _head_of(last), "" if same else f"record {head.sequence} is not the one written"
-
-
-def _put(fd: int, content: bytes) -> None:
-    if os.write(fd, content) != len(content):
-        raise OSError("short write")
-    os.fdatasync(fd)
 
 
 def _is_at(fd: int, path: Path) -> bool:

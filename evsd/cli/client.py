@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
-import httpx
-
 from evsd.cli.errors import Refused, Unreachable, UsageProblem
+from evsd.cli.http import Answer, Http, NoAnswer
 from evsd.cli.interrupts import answered, noted
-from evsd.cli.signing import AccessKeyAuth
 from evsd.cli.starting import await_evsd
-from evsd.cli.unreachable import authorities, unreachable
 
 TIMEOUT_S = 120.0
 POLL_S = 0.2
 ALIAS_PREFIX = "alias/"
+SAFE = "/:@!$&'()*+,;=~"  # in a path, beside letters and digits
 # Of the KMS, where every operation is a POST.
 CHANGES_NOTHING = ("list-", "describe-", "get-", "create-datakey", "encrypt-", "decrypt-", "gen-")
 Object = dict[str, Any]
@@ -42,10 +42,7 @@ class Api:
             raise UsageProblem(
                 f"EVSD_ENDPOINT {endpoint!r} is not unix://PATH, http:// or https://"
             )
-        try:
-            self._http = _client(endpoint, timeout_s)
-        except (httpx.InvalidURL, ValueError, ImportError) as error:  # also of a proxy's
-            raise UsageProblem(f"EVSD_ENDPOINT {endpoint!r} can't be used: {error}") from error
+        self._http = _http(endpoint, timeout_s)
 
     def request(
         self,
@@ -76,20 +73,23 @@ class Api:
         query: Mapping[str, str] | None,
     ) -> Object:
         try:
-            response = self._http.request(method, path, json=body, params=query or {})
+            content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+            found = self._http.request(method, quote(path, SAFE), content, query or {})
         except UnicodeError as error:
             raise UsageProblem(f"this is no text: {error}") from error
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except NoAnswer as error:
+            from evsd.cli.unreachable import unreachable  # rarely
+
             raise unreachable(self._endpoint, error) from error
-        self.server_version = response.headers.get("x-evsd-version")
-        self.request_id = response.headers.get("x-request-id")
-        answer = _object(response)
+        self.server_version = found.headers.get("x-evsd-version")
+        self.request_id = found.headers.get("x-request-id")
+        answer = _object(found)
         if answer is None:
             raise Unreachable(
-                f"{self._endpoint} answered no JSON (HTTP {response.status_code})", "is it evsd?"
+                f"{self._endpoint} answered no JSON (HTTP {found.status})", "is it evsd?"
             )
-        if response.status_code >= 400:
-            raise Refused.from_body(response.status_code, answer, self.request_id)
+        if found.status >= 400:
+            raise Refused.from_body(found.status, answer, self.request_id)
         return answer
 
     @cached_property
@@ -280,17 +280,20 @@ class Api:
         return answer
 
 
-def _client(endpoint: str, timeout_s: float) -> httpx.Client:
+def _http(endpoint: str, timeout_s: float) -> Http:
+    """Each way is loaded where it is gone: httpx takes as long as all else of evsctl."""
     if endpoint.startswith("unix://"):
-        transport = httpx.HTTPTransport(uds=endpoint.removeprefix("unix://"))
-        return httpx.Client(transport=transport, base_url="http://evsd", timeout=timeout_s)
-    auth = AccessKeyAuth.from_environment()
-    return httpx.Client(base_url=endpoint, timeout=timeout_s, auth=auth, verify=authorities())
+        from evsd.cli.http.unix import UnixHttp
+
+        return UnixHttp(endpoint.removeprefix("unix://"), timeout_s)
+    from evsd.cli.http.tcp import TcpHttp
+
+    return TcpHttp(endpoint, timeout_s)
 
 
-def _object(response: httpx.Response) -> Object | None:
+def _object(found: Answer) -> Object | None:
     try:
-        answer = response.json() if response.content else {}
+        answer = json.loads(found.content) if found.content else {}
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None

@@ -6,31 +6,16 @@ import os
 import ssl
 from collections.abc import Iterator
 
-import httpx
-
-from evsd.cli.errors import Unreachable, UsageProblem
+from evsd.cli.errors import Unreachable
+from evsd.cli.http import NoAnswer
 
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_...
 NOT_YET_VALID, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
 
 
-def authorities() -> ssl.SSLContext:
-    """Who may vouch for the server: the file EVSD_CA, SSL_CERT_FILE, or the system's."""
-    file = os.environ.get("EVSD_CA")
-    try:
-        return ssl.create_default_context(cafile=file)
-    except ssl.SSLError as error:
-        raise UsageProblem(
-            f"EVSD_CA={file} holds no certificate: it names a PEM file of the authority that has "
-            "signed evsd's, or of evsd's own certificate"
-        ) from error
-    except OSError as error:
-        raise UsageProblem(f"EVSD_CA={file}: {error.strerror}") from error
-
-
-def unreachable(endpoint: str, error: Exception) -> Unreachable:
+def unreachable(endpoint: str, error: NoAnswer) -> Unreachable:
     """What to say of a request that got no answer."""
-    cause = next((c for c in _causes(error) if isinstance(c, OSError)), error)
+    cause: BaseException = next((c for c in _causes(error) if isinstance(c, OSError)), error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         message = f"the certificate of {endpoint} is not good: {cause.verify_message}"
         return Unreachable(message, _of_certificate(cause.verify_code))
@@ -55,11 +40,11 @@ def _of_certificate(code: int) -> str:
     return f"{which}set EVSD_CA to the file of the authority (CA) that has signed it"
 
 
-def _remedy(endpoint: str, error: Exception, cause: Exception) -> str:
+def _remedy(endpoint: str, error: NoAnswer, cause: BaseException) -> str:
     scheme, _, rest = endpoint.partition("://")
     if isinstance(cause, ssl.SSLError):
         return f"if it speaks HTTP in clear there: EVSD_ENDPOINT=http://{rest}"
-    if scheme == "http" and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+    if scheme == "http" and error.garbled:
         return f"if it speaks TLS there: EVSD_ENDPOINT=https://{rest}"
     if isinstance(cause, PermissionError):
         return "who may pass through the directories above the socket? evsd's own has mode 0711"

@@ -1,26 +1,23 @@
-"""evsd's entry: starts all parts in order, serves, and ends them in the opposite order."""
+"""evsd's entry: settings, privileges and sockets; then evsd-keys, and beside it all other parts.
+
+What is imported here is loaded before evsd-keys is started, so it is as little as can be.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 import evsd
-from evsd.api.app import build_app
-from evsd.api.gateway import Gatekeeper
-from evsd.api.server import Server, listen_tcp, listen_unix
+from evsd.api.listeners import listen_tcp
 from evsd.daemon import privileges
-from evsd.daemon.ready import await_keys, tell_ready
+from evsd.daemon.loading import uncollected
 from evsd.daemon.settings import (
     BadOption,
     BadSettings,
@@ -33,21 +30,10 @@ from evsd.daemon.settings import (
 from evsd.daemon.state import refuse_lost_database, taken
 from evsd.daemon.tls import server_context
 from evsd.errors import PublishedError
-from evsd.host import host_id
-from evsd.jobs.service import Jobs
-from evsd.key_channel.operation import Ask
 from evsd.key_client.process import KeyProcess, KeyProcessPaths
 from evsd.logs import configure_logging
-from evsd.pools.file import FilePool
-from evsd.pools.watch import POOL, STATE, SpaceWatch
 from evsd.processes import harden
-from evsd.service import Host, Service
-from evsd.services import load_records, modules
-from evsd.services.iam.service import IamService, region_of
-from evsd.services.kms import consumers
-from evsd.serving.supervisor import ServerSupervisor
-from evsd.store.database import Database
-from evsd.store.sqlite import DatabaseUnsupported, url_of
+from evsd.store.url import DatabaseUnsupported, url_of
 
 KEY_PROGRAM = "evsd.daemon.key_process"
 
@@ -117,7 +103,7 @@ def main(
         accepts |= not state.database.exists()
         with taken(state, pool, new_database=new_database), told_of(config):
             _run(state, pool, settings, http, plain, accepts=accepts)
-    except (BadSettings, DatabaseUnsupported, PublishedError, SQLAlchemyError, OSError) as error:
+    except _failures() as error:
         log.error("evsd can't run", reason=str(error))
         sys.exit(1)
 
@@ -140,106 +126,29 @@ def _run(
     harden("evsd")
     if hsm is not None:
         refuse_unreadable(hsm)
-    with contextlib.ExitStack() as stack:
-        load_records()
-        url = url_of(state.database)
-        database = stack.enter_context(contextlib.closing(Database(url)))
-        # Before anything else is made: on a full filesystem it has room for all that is.
-        database.migrate()
-        listeners.append(stack.enter_context(listen_unix(state.http_socket)))
-        _look_at_age(database, accepts=accepts)
-        paths = KeyProcessPaths(
-            program=KEY_PROGRAM,
-            database_url=url,
-            token_dir=state.token,
-            audit_log=state.audit_log,
-            release_socket=state.release_socket,
-            hsm=hsm,
-            audit_segment=settings.audit.segment_bytes,
-        )
-        parts: list[Service] = []
-        keys = KeyProcess(paths, lambda ask: _prepare(parts, ask))
-        host = _host(state, pool, settings, owners, database, keys)
-        parts += [module.build(host) for module in modules("service")]
-        stack.enter_context(keys).start()
-        stack.enter_context(host.servers).start()
-        for part in parts:
-            stack.enter_context(part)
-        stack.enter_context(host.jobs)  # which end before what they work with
-        for part in parts:
-            part.start()
-        stack.enter_context(host.space).start()
-        app = build_app(modules("routes"), host, parts, _gatekeeper(parts))
-        trouble = await_keys(keys)
-        for part in parts:
-            part.warn()
-        with _signals_are_uvicorns():
-            Server(app, tls, lambda: tell_ready(listeners, tls, trouble)).run(listeners)
+    url = url_of(state.database)
+    paths = KeyProcessPaths(
+        program=KEY_PROGRAM,
+        database_url=url,
+        token_dir=state.token,
+        audit_log=state.audit_log,
+        release_socket=state.release_socket,
+        hsm=hsm,
+        audit_segment=settings.audit.segment_bytes,
+    )
+    with KeyProcess(paths) as keys:
+        keys.load()  # which takes as long as all that follows, and needs none of it
+        with uncollected():
+            from evsd.daemon.assembly import serve
+        serve(state, pool, settings, owners, keys, listeners, tls, accepts=accepts)
     log.info("evsd stopped")
 
 
-def _host(
-    state: StateDirectory,
-    pool: Path,
-    settings: FileSettings,
-    owners: frozenset[int],
-    database: Database,
-    keys: KeyProcess,
-) -> Host:
-    own_id, files = host_id(state.host), FilePool(pool)
-    servers = ServerSupervisor(
-        database,
-        files,
-        consumers,
-        state.release_socket,
-        state.servers,
-        own_id,
-        settings.attach.gid,
-    )
-    return Host(
-        id=own_id,
-        database=database,
-        keys=keys,
-        pool=files,
-        space=SpaceWatch(
-            _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
-        ),
-        region=region_of(database, settings.region),
-        servers=servers,
-        jobs=Jobs(database, own_id),
-        owners=owners,
-        unix_users=settings.mapped_users,
-    )
+def _failures() -> tuple[type[Exception], ...]:
+    """What evsd can't run for; the database's own are loaded when something has failed."""
+    from sqlalchemy.exc import SQLAlchemyError
 
-
-def _filesystems(state: StateDirectory, pool: Path) -> dict[str, Path]:
-    """The directories to watch, one on each filesystem."""
-    if pool.stat().st_dev == state.path.stat().st_dev:
-        return {POOL: pool}
-    return {POOL: pool, STATE: state.path}
-
-
-def _prepare(parts: list[Service], ask: Ask) -> None:
-    for part in parts:
-        part.prepare(ask)
-
-
-def _gatekeeper(parts: list[Service]) -> Gatekeeper:
-    """Who is known here is IAM's to say."""
-    (iam,) = (part for part in parts if isinstance(part, IamService))
-    return iam.gatekeeper
-
-
-def _look_at_age(database: Database, *, accepts: bool) -> None:
-    """Say that a database is from a backup, until somebody says that it is to be gone on with."""
-    if accepts:
-        database.accept()
-    elif database.restored:
-        log.error(
-            "the database was restored: it is older than what was done since",
-            remedy="look through what evsd logs now and through `evsctl key list`; no key is "
-            "destroyed until evsd was started once with --accept-restored-database",
-        )
+    return (BadSettings, DatabaseUnsupported, PublishedError, SQLAlchemyError, OSError)
 
 
 def _tcp_listener(http: str, *, anywhere: bool) -> socket.socket:
@@ -255,11 +164,3 @@ def _tcp_listener(http: str, *, anywhere: bool) -> socket.socket:
             "under [tls], or say --allow-plain-http"
         )
     return listener
-
-
-@contextlib.contextmanager
-def _signals_are_uvicorns() -> Iterator[None]:
-    """Uvicorn stops on these signals, then raises them again: by then they must not kill."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    yield

@@ -63,7 +63,7 @@ from evsd.policy import Role, given_roles
 from evsd.principal import DEFAULT, UnixUser
 from evsd.services import load_records
 from evsd.serving.server_files import DIRECTORY_NAME_LENGTH, SOCKET_NAME
-from evsd.store.sqlite import DatabaseUnsupported, file_of
+from evsd.store.url import DatabaseUnsupported, file_of
 
 # A unix socket's path holds 107 characters; the longest below the state directory is that of a
 # volume's server.

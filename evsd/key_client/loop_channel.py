@@ -16,7 +16,7 @@ from typing import Any
 from evsd.errors import KeysUnavailable
 from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Request
-from evsd.key_client.messages import Reply, answer_in, encode_request
+from evsd.key_client.messages import First, Reply, answer_in, encode_request
 from evsd.resource import Resource
 
 
@@ -43,16 +43,26 @@ class LoopChannel(asyncio.Protocol, Resource):
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    async def ask(self, call: Call, request: Request[Answer]) -> Answer:
-        """The answer to one request; raises `KeysUnavailable` where none can come."""
+    async def ask(
+        self, call: Call, request: Request[Answer], first: First | None, within_s: float
+    ) -> Answer:
+        """The answer to one request; raises `KeysUnavailable` where none can come.
+
+        And TimeoutError where none came in time.
+        """
         transport = self._transport or await self._open()
         if self._ended:
             raise KeysUnavailable(reason="evsd-keys has died")
-        number = next(self._numbers)
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        number, loop = next(self._numbers), asyncio.get_running_loop()
+        reply: asyncio.Future[Reply] = loop.create_future()
         self._waiting[number] = reply
-        transport.write(encode_request(number, call, request))
-        return answer_in(await reply, request)
+        transport.write(encode_request(number, call, request, first))
+        # Not `asyncio.timeout`: that takes ten times as long, for each request.
+        timer = loop.call_later(within_s, _give_up, reply)
+        try:
+            return answer_in(await reply, request, first)
+        finally:
+            timer.cancel()
 
     async def _open(self) -> asyncio.WriteTransport:
         loop = asyncio.get_running_loop()
@@ -82,3 +92,8 @@ class LoopChannel(asyncio.Protocol, Resource):
             if not waiting.done():
                 waiting.set_exception(KeysUnavailable(reason="evsd-keys died during the request"))
         self._waiting.clear()
+
+
+def _give_up(reply: asyncio.Future[Reply]) -> None:
+    if not reply.done():
+        reply.set_exception(TimeoutError())

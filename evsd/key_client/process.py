@@ -28,7 +28,7 @@ from evsd.key_channel.call import Call
 from evsd.key_channel.operation import Answer, Ask, Request
 from evsd.key_channel.shared import Probe
 from evsd.key_client.loop_channel import LoopChannel
-from evsd.key_client.messages import Reply, answer_in, encode_request
+from evsd.key_client.messages import First, Reply, answer_in, encode_request
 from evsd.key_client.module_output import ModuleOutput
 from evsd.processes import Progress
 from evsd.resource import Resource
@@ -92,11 +92,10 @@ class KeyProcess(Resource):
     when it died or hangs: a crash in a vendor's PKCS#11 module costs the requests under way.
     """
 
-    def __init__(
-        self, paths: KeyProcessPaths, prepare: Callable[[Ask], None] = lambda _: None
-    ) -> None:
-        """`prepare` asks each new process for what must be done before anybody else may ask."""
-        self._paths, self._prepare = paths, prepare
+    def __init__(self, paths: KeyProcessPaths) -> None:
+        self._paths = paths
+        self._prepare: Callable[[Ask], None] = lambda _: None
+        self._may_begin = threading.Event()
         self._changed = threading.Condition()
         self._life: _Running | None = None
         self._running: _Running | None = None  # the same, once it has answered
@@ -106,9 +105,19 @@ class KeyProcess(Resource):
         self._closed = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="keys", daemon=True)
 
-    def start(self) -> None:
-        """Begin to start it; whoever needs it waits."""
+    def load(self) -> None:
+        """Have the process started and its program loaded: it touches nothing before `start`."""
         self._supervisor.start()
+
+    def start(self, prepare: Callable[[Ask], None] = lambda _: None) -> None:
+        """Have it begin, now that there is a database; whoever needs it waits.
+
+        `prepare` asks each new process for what must be done before anybody else may ask.
+        """
+        self._prepare = prepare
+        self._may_begin.set()
+        if self._supervisor.ident is None:
+            self.load()
 
     def await_known(self) -> str:
         """Wait until keys can be used, or it is known why they can't, which is returned then.
@@ -142,27 +151,30 @@ class KeyProcess(Resource):
         return self._paths.release_socket
 
     def close(self) -> None:
-        """End the process; it has no state of its own to lose."""
+        """End the process; it has no state of its own to lose. Once is enough."""
+        if self._closed.is_set():
+            return
         self._closed.set()
+        self._may_begin.set()
         with self._changed:
             life = self._life
             self._changed.notify_all()
         if life is not None:
             life.stop()
-        self._supervisor.join()
+        if self._supervisor.ident is not None:
+            self._supervisor.join()
 
     def call(self, call: Call, request: Request[Answer]) -> Answer:
         """Carry out one operation; raises the published error it was refused with."""
         return self._current().ask(call, request)
 
-    async def ask(self, call: Call, request: Request[Answer]) -> Answer:
+    async def ask(self, call: Call, request: Request[Answer], first: First | None = None) -> Answer:
         """`call` for coroutines: no thread waits for the answer."""
         running = self._running
         if running is None:
             running = await asyncio.to_thread(self._current)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await running.channel.ask(call, request)
+            return await running.channel.ask(call, request, first, CALL_TIMEOUT_S)
         except TimeoutError as error:
             raise running.kill(CALL_TIMEOUT_S) from error
 
@@ -195,6 +207,8 @@ class KeyProcess(Resource):
         """Start the process and watch it until it ends; returns why it did."""
         try:
             self._life = running = _Running(self._paths)
+            self._may_begin.wait()
+            running.begin()
             running.await_ready()
         except (KeysUnavailable, OSError, ValueError) as error:
             return str(error)
@@ -260,6 +274,11 @@ class _Running:
         self._lock = threading.Lock()
         self.pid = self._process.pid
         self._progress = Progress(PATIENCE_S)
+
+    def begin(self) -> None:
+        """Tell it to: it has waited since it was loaded; that it has died `await_ready` tells."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(b"\n")
 
     def await_ready(self) -> None:
         """Wait for its first word; raises `KeysUnavailable`, and then it has ended."""

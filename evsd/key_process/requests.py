@@ -1,8 +1,9 @@
 """Carrying out what evsd asks for over its channels, and answering once it is on record.
 
-A use that changes nothing waits for the audit log's next sync, all that came meanwhile together;
-while the disk works others are carried out. A change of records syncs the log itself. Where that
-fails the answers that waited are not given: no record, no key.
+A use that changes nothing waits for the next sync of the audit log, with all that came meanwhile.
+While the disk is quick that is done at once; where it is not, in a thread, and others are carried
+out while the disk works. A change of records syncs the log itself. Where that fails the answers
+that waited are not given: no record, no key.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import structlog
 
 from evsd.audit.log import AuditLog, Batch
-from evsd.errors import InternalError, KeysUnavailable, PublishedError
+from evsd.errors import CallerUnknown, InternalError, KeysUnavailable, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.operation import Operation
 from evsd.key_channel.shared import RecordRefusal
 from evsd.key_process.use_records import OK, UsageLog
-
-LINE_LIMIT = 1024 * 1024
 
 # What of its parameters a refused request is recorded with; others may be secret, or long.
 NAMES = {"key_id", "alias", "grant_id", "user_id", "access"}
@@ -39,30 +38,52 @@ class Requests:
 
     def __init__(self, operations: Operations, audit: AuditLog, usage: UsageLog) -> None:
         self._operations, self._audit, self._usage = operations, audit, usage
-        self._waiting: list[tuple[Batch, asyncio.StreamWriter, Answer]] = []
+        self._waiting: list[tuple[Batch, _Channel, Answer]] = []
         self._syncing: asyncio.Task[None] | None = None
 
-    async def serve(self, channel: socket.socket) -> None:
+    async def serve(self, end: socket.socket) -> None:
         """Carry out what one channel asks for and answer, until evsd closes it or dies."""
-        reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)
-        with contextlib.suppress(ConnectionError):
-            async for lines in _batches(reader):
-                for line in lines:
-                    self._take(json.loads(line), writer)
-                self._hand_out()
-                if self._syncing is None and not self._audit.settled:
-                    self._syncing = asyncio.create_task(self._sync())
-                await writer.drain()
+        ended = asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_connection(
+            lambda: _Channel(self._take_all, ended), sock=end
+        )
+        await ended
         if self._syncing is not None:  # who has no more to ask may wait for answers yet
             await asyncio.wait([self._syncing])
 
-    def _take(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    def _take_all(self, lines: list[bytes], channel: _Channel) -> None:
+        """All that has arrived at once: their records go to the disk together."""
+        for line in lines:
+            self._take(json.loads(line), channel)
+        if self._syncing is None and not self._audit.settled:
+            if self._audit.is_quick:
+                with contextlib.suppress(KeysUnavailable):  # those who wait are told
+                    self._audit.sync()
+            else:
+                self._syncing = asyncio.create_task(self._sync())
+        self._hand_out()
+        channel.send()
+
+    def _take(self, request: dict[str, Any], channel: _Channel) -> None:
         before = self._audit.head
-        answer = self._carry_out(request)
+        answer = self._answer(request)
         if self._audit.head == before:
-            writer.write(_encoded(answer))
+            channel.add(answer)
         else:
-            self._waiting.append((self._audit.newest, writer, answer))
+            self._waiting.append((self._audit.newest, channel, answer))
+
+    def _answer(self, request: dict[str, Any]) -> Answer:
+        """What becomes of a request, and before it of the one that goes with it (`First`)."""
+        first = request.get("first")
+        if first is None:
+            return self._carry_out(request)
+        found = self._carry_out({"id": request["id"], **first})
+        if "error" in found:
+            return found
+        if found["result"] != first["expected"]:
+            error = CallerUnknown(reason="the caller is another one than evsd took it for")
+            return {"id": request["id"], "error": error.as_wire()}
+        return {**self._carry_out(request), "first": True}
 
     async def _sync(self) -> None:
         try:
@@ -79,11 +100,15 @@ class Requests:
     def _hand_out(self) -> None:
         """Give the answers whose records are on disk, and refuse those whose records are lost."""
         waiting, self._waiting = self._waiting, []
-        for batch, writer, answer in waiting:
+        told = set()
+        for batch, channel, answer in waiting:
             if batch.on_disk is None:
-                self._waiting.append((batch, writer, answer))
+                self._waiting.append((batch, channel, answer))
             else:
-                writer.write(_encoded(answer if batch.on_disk else _withheld(answer, batch)))
+                channel.add(answer if batch.on_disk else _withheld(answer, batch))
+                told.add(channel)
+        for channel in told:
+            channel.send()
 
     def _carry_out(self, request: dict[str, Any]) -> Answer:
         call, before = Call(**request["call"]), self._audit.head
@@ -118,19 +143,48 @@ class Requests:
         return error
 
 
-async def _batches(reader: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:
-    """All lines that have arrived, each time some have."""
-    rest = b""
-    while data := await reader.read(LINE_LIMIT):
-        *lines, rest = (rest + data).split(b"\n")
+class _Channel(asyncio.Protocol):
+    """One end of a socket pair with evsd; `take` gets the lines that have arrived each time."""
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self, take: Callable[[list[bytes], _Channel], None], ended: asyncio.Future[None]
+    ) -> None:
+        self._take, self._ended = take, ended
+        self._rest = b""
+        self._answers: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:
-            yield lines
+            self._take(lines, self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """It does not read its answers: it gets no more until it does."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def add(self, answer: Answer) -> None:
+        """Have an answer sent with the next ones."""
+        self._answers.append(json.dumps(answer).encode() + b"\n")
+
+    def send(self) -> None:
+        """Send all of them, in one go."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._transport.write(b"".join(answers))
 
 
 def _withheld(answer: Answer, lost: Batch) -> Answer:
     error = lost.trouble or KeysUnavailable(reason="the audit log can't be written")
     return {"id": answer["id"], "error": error.as_wire()}
-
-
-def _encoded(answer: Answer) -> bytes:
-    return json.dumps(answer).encode() + b"\n"

@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from evsd.store.sqlite import READ_ONLY, SqliteFile, file_of, set_up
+from evsd.store.schema import bring_up
+from evsd.store.sqlite import READ_ONLY, SqliteFile, set_up
 from evsd.store.tables import History
+from evsd.store.url import file_of
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 # As text it costs a change 0.1 ms, by way of the ORM 0.3.
 ONE_MORE = text("UPDATE history SET changes = changes + 1 RETURNING changes")
 
@@ -77,16 +77,9 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the version this program knows; once, by evsd, at start."""
-        # Here, for evsd-keys needs none of it: a seventh of what its start takes.
-        from alembic import command
-        from alembic.config import Config
-
         self._file.reserve()
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         with self._file.storage(), self.engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            bring_up(connection)
             connection.commit()
         with self.transaction() as session:
             history, highest = session.get_one(History, 1), self._file.noted.highest

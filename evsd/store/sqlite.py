@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from evsd.errors import storage_error
 from evsd.resource import Resource
@@ -20,7 +20,6 @@ from evsd.store.changes import NotedChanges
 from evsd.store.reserve import Reserve
 
 READ_ONLY = "evsd_read_only"
-EXAMPLE = "sqlite:////srv/evsd/evsd.db"
 # What SQLite fails with where its files can't grow or be made. All but the first have more causes.
 STORAGE_ERRORS = {
     sqlite3.SQLITE_FULL,
@@ -28,28 +27,6 @@ STORAGE_ERRORS = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
-
-
-class DatabaseUnsupported(Exception):
-    """A URL of a database that evsd can't use; the message says why, and no password."""
-
-
-def file_of(url: str) -> Path:
-    """The file that an SQLite URL names; raises `DatabaseUnsupported` for what is none."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise DatabaseUnsupported(f"it is no URL of a database, as {EXAMPLE} is") from None
-    if parsed.drivername != "sqlite":
-        raise DatabaseUnsupported(f"{parsed.drivername} is not supported yet, only SQLite is")
-    if parsed.query or not parsed.database or not parsed.database.startswith("/"):
-        raise DatabaseUnsupported(f"it must name a file by its absolute path, as {EXAMPLE} does")
-    return Path(parsed.database)
-
-
-def url_of(file: Path) -> str:
-    """The URL of a file."""
-    return f"sqlite:///{file}"
 
 
 class SqliteFile(Resource):

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from evsd.api import gateway, server
+from evsd.api import gateway, listeners, server
 from evsd.api.app import build_app
 from evsd.api.gateway import Gatekeeper, SignedRequest
 from evsd.errors import CallerUnknown
@@ -41,8 +41,8 @@ class KnowsNobody(Gatekeeper):
 def running_server() -> Iterator[tuple[server.Server, tuple[str, int]]]:
     """The real server, in here, and its address."""
     ready = threading.Event()
-    listener = server.listen_tcp("127.0.0.1:0")
-    running = server.Server(build_app(modules("routes"), gatekeeper=KnowsNobody()), None, ready.set)
+    listener = listeners.listen_tcp("127.0.0.1:0")
+    running = server.Server(build_app(modules("routes"), KnowsNobody()), None, ready.set)
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()
     try:

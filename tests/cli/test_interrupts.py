@@ -42,7 +42,7 @@ def files_opened(shared_evsd: Evsd) -> int:
 
 
 # From the first files that Python opens, by those of `site`, to the last of evsctl's own modules.
-@pytest.mark.parametrize("share", [0.03, 0.04, 0.06, 0.08, 0.11, 0.16, 0.27, 0.54, 0.9])
+@pytest.mark.parametrize("share", [0.07, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5, 0.7, 0.9])
 def test_while_it_starts_it_ends_with_a_line(
     shared_evsd: Evsd, files_opened: int, share: float
 ) -> None:

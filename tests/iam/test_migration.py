@@ -11,7 +11,8 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from evsd.store.database import MIGRATIONS, Database
+from evsd.store.database import Database
+from evsd.store.schema import MIGRATIONS
 from tests.support.daemon import Evsd, running_evsd
 
 NOW = "2026-01-01 00:00:00.000000"

@@ -17,7 +17,7 @@ import pytest
 from evsd.errors import KeysUnavailable
 from evsd.key_channel.shared import Probe
 from evsd.key_client.loop_channel import LoopChannel
-from evsd.key_client.process import PROBE
+from evsd.key_client.process import CALL_TIMEOUT_S, PROBE
 from tests.support.daemon import Evsd, until
 
 
@@ -78,4 +78,4 @@ def test_who_asks_first_once_it_has_ended_is_told_so() -> None:
     channel = LoopChannel(ours)
     channel.close()
     with pytest.raises(KeysUnavailable):
-        asyncio.run(channel.ask(PROBE, Probe()))
+        asyncio.run(channel.ask(PROBE, Probe(), None, CALL_TIMEOUT_S))

@@ -46,7 +46,7 @@ class Evsd:
         self._process: subprocess.Popen[bytes] | None = None
         self.told: list[str] = []  # what it told systemd at its last start
 
-    evsctl = VENV_BIN / "evsctl"
+    program, evsctl = VENV_BIN / "evsd", VENV_BIN / "evsctl"
     before: tuple[str, ...] = ()  # a command that starts it, and becomes it
 
     @property
@@ -63,7 +63,7 @@ class Evsd:
         """Start it and wait until it says, as to systemd, that it is ready."""
         with self.log.open("ab") as log, _readiness(self.state.with_suffix(".notify")) as ready:
             self._process = subprocess.Popen(
-                [*self.before, VENV_BIN / "evsd", "--state-dir", self.state, *self.options],
+                [*self.before, self.program, "--state-dir", self.state, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -289,12 +289,18 @@ class Result:
 
 
 @contextmanager
-def running_evsd(*options: str, before: tuple[str, ...] = ()) -> Iterator[Evsd]:
-    """A fresh evsd, run by `before`; ended and removed with all its servers at the end."""
+def running_evsd(
+    *options: str, before: tuple[str, ...] = (), built: Path = VENV_BIN
+) -> Iterator[Evsd]:
+    """A fresh evsd, run by `before`; ended and removed with all its servers at the end.
+
+    `built` may name the programs of another checkout, to measure beside these.
+    """
     # Not pytest's tmp_path: its parents are closed to the user evsd becomes, and too long.
     with temporary_state() as state:
         evsd = Evsd(state, *options)
         evsd.before = before
+        evsd.program, evsd.evsctl = built / "evsd", built / "evsctl"
         evsd.start()
         try:
             yield evsd

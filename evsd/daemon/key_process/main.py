@@ -1,9 +1,10 @@
 """evsd-keys: the one process that opens the token and sees data keys in clear.
 
 evsd starts it with an end of each of two socket pairs, one for its threads and one for its event
-loop: JSON lines ``{"id", "operation", "call", "params"}``, answered ``{"id", "result"}`` or
-``{"id", "error"}``. When the first, the control channel, closes, evsd is gone and this process
-ends: it never outlives its parent.
+loop. It loads all it needs, and begins when a byte comes on the first, the control channel. Then it
+takes JSON lines ``{"id", "operation", "call", "params"}``, answered ``{"id", "result"}`` or
+``{"id", "error"}``. When the control channel closes, evsd is gone and this process ends: it never
+outlives its parent.
 Servers of volumes reach it on the release socket (`release`). It has no network. It logs to evsd's
 log by a descriptor of its own: standard output and error are the PKCS#11 module's
 (`module_output`).
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import configure_mappers
 
 from evsd.audit.log import AuditLog
 from evsd.audit.mark import keep_mark, read_mark
@@ -75,6 +77,9 @@ def main() -> None:
     except OSError as error:
         log.warning("key memory may be swapped", reason=str(error))
     control, loop = (socket.socket(fileno=fd) for fd in (options.control_fd, options.loop_fd))
+    _load()
+    if not control.recv(1):
+        return  # evsd has ended before it could say that there is a database
     with contextlib.ExitStack() as stack:
         try:
             work = _build(options, stack)
@@ -85,8 +90,15 @@ def main() -> None:
         asyncio.run(_serve(control, loop, work, options.release_socket))
 
 
-def _build(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Work:
+def _load() -> None:
+    """All that can be done without touching anything, while evsd gets ready to be asked."""
     load_records()
+    modules("consumer")
+    modules("key_process")
+    configure_mappers()
+
+
+def _build(options: argparse.Namespace, stack: contextlib.ExitStack) -> _Work:
     database = stack.enter_context(contextlib.closing(Database(options.database)))
     token = stack.enter_context(Token(_token_settings(options, database), TokenCheck(database)))
     signing = AuditSigning(token)

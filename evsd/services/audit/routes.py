@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field
 
-from evsd.api.routes import Caller, CallingPrincipal, Model, UsesHost, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, CallingPrincipal, Model, UsesHost, needs
 from evsd.audit.mark import read_mark
 from evsd.audit.reader import Filter, select
 from evsd.audit.verification import Position, verify
@@ -111,7 +111,7 @@ class VerificationResponse(Model):
     next_marker: str
 
 
-routes: APIRouter = router(KMS, "Audit")
+routes: Router = router(KMS, "Audit")
 ROUTERS = (routes,)
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evsd import signature
+from evsd.api.claim import Claim
 from evsd.api.gateway import Gatekeeper, SignedRequest
 from evsd.errors import CallerUnknown, PublishedError
 from evsd.key_channel.call import UNKNOWN, Call
+from evsd.key_client.messages import First
 from evsd.key_client.process import KeyProcess
 from evsd.principal import Principal
 from evsd.services.iam.failures import FailedAuthentications, Failure
-from evsd.services.iam.operations import CheckSignature
+from evsd.services.iam.operations import CheckSignature, Signer
 from evsd.services.iam.principals import Directory
+
+MOST_KNOWN = 10_000
 
 
 class Authenticator(Gatekeeper):
@@ -25,6 +29,8 @@ class Authenticator(Gatekeeper):
         self, directory: Directory, keys: KeyProcess, failures: FailedAuthentications
     ) -> None:
         self._directory, self._keys, self._failures = directory, keys, failures
+        # Who access keys are of, which never changes; whether they may be used does.
+        self._known: dict[str, Signer] = {}
 
     async def __call__(self, request: SignedRequest) -> Principal:
         """The principal of one request."""
@@ -52,29 +58,62 @@ class Authenticator(Gatekeeper):
             raise CallerUnknown(reason=f"Unix user {request.peer_uid} is not known to evsd")
         return principal
 
+    async def presume(self, request: SignedRequest) -> tuple[Principal, Claim] | None:
+        """Who signed a request, if the signature is right, and what will tell: see `Claim`."""
+        if request.peer_uid is not None:
+            return None
+        try:
+            asked = _question(request)
+        except PublishedError as error:
+            await self._failures.note(_failure(request, error))
+            raise
+        signer = self._known.get(asked.access)
+        principal = None if signer is None else self._principal(signer, request)
+        if principal is None:
+            return None
+
+        async def refused(error: PublishedError) -> None:
+            self._known.pop(asked.access, None)
+            await self._failures.note(_failure(request, error))
+
+        return principal, Claim(self._keys, First(_anybody(request), asked, signer), refused)
+
     async def _signer(self, request: SignedRequest) -> Principal:
-        signed = signature.read(
-            request.method, request.path, request.query, request.headers, request.body
-        )
+        asked = _question(request)
         # The comparison is made where the secret is.
-        anybody = Call(UNKNOWN, "", "", request.peer_address, request.request_id)
-        claim = CheckSignature(
-            access=signed.access,
-            texts=signed.strings_to_sign,
-            signature=signed.value,
-            token=signed.security_token,
-        )
-        signer, source = await self._keys.ask(anybody, claim), request.peer_address
-        principal = (
-            self._directory.agent(signer.user_id, signer.agency_id, source)
-            if signer.agency_id
-            else self._directory.signer(signer.user_id, source, temporary=signer.temporary)
-        )
+        signer = await self._keys.ask(_anybody(request), asked)
+        principal = self._principal(signer, request)
         if principal is None:
             raise CallerUnknown(
-                reason=f"the user of access key {signed.access} may not act any more"
+                reason=f"the user of access key {asked.access} may not act any more"
             )
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[asked.access] = signer
         return principal
+
+    def _principal(self, signer: Signer, request: SignedRequest) -> Principal | None:
+        source = request.peer_address
+        if signer.agency_id:
+            return self._directory.agent(signer.user_id, signer.agency_id, source)
+        return self._directory.signer(signer.user_id, source, temporary=signer.temporary)
+
+
+def _question(request: SignedRequest) -> CheckSignature:
+    """What evsd-keys is to be asked; raises `CallerUnknown` where that is no question."""
+    signed = signature.read(
+        request.method, request.path, request.query, request.headers, request.body
+    )
+    return CheckSignature(
+        access=signed.access,
+        texts=signed.strings_to_sign,
+        signature=signed.value,
+        token=signed.security_token,
+    )
+
+
+def _anybody(request: SignedRequest) -> Call:
+    return Call(UNKNOWN, "", "", request.peer_address, request.request_id)
 
 
 def _failure(request: SignedRequest, error: PublishedError) -> Failure:

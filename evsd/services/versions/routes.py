@@ -7,9 +7,9 @@ everybody and tells nothing of this server, so whoever asks need not say who it 
 from __future__ import annotations
 
 from fastapi import Request
-from fastapi.routing import APIRouter
 
-from evsd.api.routes import Model, open_to_all, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Model, open_to_all
 from evsd.errors import ApiNotFound
 from evsd.services.kms.style import KMS
 from evsd.services.versions.permissions import VersionsPermission
@@ -60,7 +60,7 @@ OPEN_PATHS = frozenset(
     {"/", *(f"/{word}{end}" for word in {*VERSIONS, *SAME} for end in ("", "/"))}
 )
 
-routes: APIRouter = router(KMS, "versions")
+routes: Router = router(KMS, "versions")
 ROUTERS = (routes,)
 
 

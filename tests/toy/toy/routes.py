@@ -1,7 +1,8 @@
 from typing import Annotated
 
 from evsd.api.errors import Style
-from evsd.api.routes import Caller, needs, router, uses
+from evsd.api.router import router
+from evsd.api.routes import Caller, needs, uses
 
 from .errors import ToyForbidden, ToyTaken
 from .permissions import ToyPermission

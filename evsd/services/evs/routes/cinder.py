@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field
 
 from evsd.api.fields import MAX_OFFSET, VolumeId
-from evsd.api.routes import Caller, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.attachments import connector
 from evsd.services.evs.attachments.attaching import NewAttachment
 from evsd.services.evs.attachments.states import SERVING
@@ -164,7 +164,7 @@ class ManageVolumeBody(Model):
     volume: ManagedVolume
 
 
-routes: APIRouter = router(CINDER, "Cinder")
+routes: Router = router(CINDER, "Cinder")
 BASE = "/v3/{project_id}/attachments"
 
 

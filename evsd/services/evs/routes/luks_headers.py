@@ -6,11 +6,11 @@ import base64
 import binascii
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from evsd.api.fields import VolumeId
-from evsd.api.routes import Caller, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.volumes import ShowVolumeResponse, show_view
@@ -47,7 +47,7 @@ class HeaderBody(Model):
     header: HeaderBackup
 
 
-routes: APIRouter = router(CINDER, "Headers")
+routes: Router = router(CINDER, "Headers")
 PATH = "/v3/{project_id}/volumes/{volume_id}/header"
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from fastapi.routing import APIRouter
 from pydantic import ConfigDict, Field, StrictInt
 
-from evsd.api.routes import CallingPrincipal, Model, by_policy, needs, owns_project, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, by_policy, needs, owns_project
 from evsd.policy import allowed
 from evsd.principal import Principal
 from evsd.services.evs.errors import EvsRequestInvalid, PoolUnknown
@@ -62,8 +62,8 @@ class PoolsResponse(Model):
     pools: list[PoolView]
 
 
-evs: APIRouter = router(EVS, "EVS")
-cinder: APIRouter = router(CINDER, "Cinder")
+evs: Router = router(EVS, "EVS")
+cinder: Router = router(CINDER, "Cinder")
 ROUTERS = (evs, cinder)
 PATH = "os-quota-sets/{target_project_id}"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi.routing import APIRouter
-
 import evsd
-from evsd.api.routes import CallingPrincipal, Model, UsesHost, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, UsesHost, needs
 from evsd.errors import KeysUnavailable
 from evsd.key_channel.shared import Probe
 from evsd.key_client.process import PROBE
@@ -34,7 +33,7 @@ class StatusResponse(Model):
     filesystems: list[FilesystemView]
 
 
-routes: APIRouter = router(EVS, "status")
+routes: Router = router(EVS, "status")
 
 
 @routes.get("/v1/status", response_model_exclude_none=True, **needs(EvsPermission.STATUS_SHOW))

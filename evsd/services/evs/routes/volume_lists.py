@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Request
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field
 
 from evsd.api.fields import MAX_OFFSET, VolumeId
-from evsd.api.routes import Caller, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.errors import EvsFieldInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
@@ -196,7 +196,7 @@ class VolumesByTagsResponse(Model):
     resources: list[TaggedVolume]
 
 
-routes: APIRouter = router(EVS, "EVS")
+routes: Router = router(EVS, "EVS")
 
 
 @routes.get(f"{LIST}/detail", **needs(EvsPermission.VOLUME_LIST))

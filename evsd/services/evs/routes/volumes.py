@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Response
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from evsd.api.fields import UUID_PATTERN, VolumeId, microseconds, printable
-from evsd.api.routes import Caller, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, needs
 from evsd.key_channel.call import Call
 from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.errors import (
@@ -194,7 +194,7 @@ class ShowJobResponse(Model):
     fail_reason: str | None
 
 
-routes: APIRouter = router(EVS, "EVS")
+routes: Router = router(EVS, "EVS")
 CREATING = {**needs(EvsPermission.VOLUME_CREATE), "response_model_exclude_none": True}
 EXTENDING = {**needs(EvsPermission.VOLUME_EXTEND), "response_model_exclude_none": True}
 DELETING = {**needs(EvsPermission.VOLUME_DELETE), "response_model_exclude_none": True}

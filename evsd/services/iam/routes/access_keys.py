@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Request, Response
-from fastapi.routing import APIRouter
 from pydantic import Field
 
+from evsd.api.router import Router, router
 from evsd.api.routes import (
     Caller,
     CallingPrincipal,
@@ -16,7 +16,6 @@ from evsd.api.routes import (
     may_administer,
     needs,
     require_self_or_administrator,
-    router,
 )
 from evsd.principal import Principal
 from evsd.services.iam import operations
@@ -157,7 +156,7 @@ class TemporaryCredentialResponse(Model):
     credential: TemporaryCredential
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 CREDENTIALS = "/v3.0/OS-CREDENTIAL/credentials"
 CREDENTIAL = "/v3.0/OS-CREDENTIAL/credentials/{access}"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Response
-from fastapi.routing import APIRouter
 from pydantic import BeforeValidator, Field
 
 from evsd.api.fields import microseconds
-from evsd.api.routes import CallingPrincipal, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, needs
 from evsd.policy import service_domains
 from evsd.services.iam import agencies as records
 from evsd.services.iam.agencies import NOBODY, Trust
@@ -106,7 +106,7 @@ class AgenciesResponse(Model):
     agencies: list[AgencyView]
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 AGENCIES = "/v3.0/OS-AGENCY/agencies"
 GRANTS = "/v3.0/OS-AGENCY/projects/{project_id}/agencies/{agency_id}/roles"
 

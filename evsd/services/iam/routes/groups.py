@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import Request, Response
-from fastapi.routing import APIRouter
 
-from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_administrator, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_administrator
 from evsd.services.iam import groups as records
 from evsd.services.iam.permissions import IamPermission
 from evsd.services.iam.routes.changes import MakesChanges
@@ -64,7 +64,7 @@ class GroupsResponse(Model):
     links: Links
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 MEMBER = "/v3/groups/{group_id}/users/{user_id}"
 
 

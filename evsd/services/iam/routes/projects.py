@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from fastapi import Request
-from fastapi.routing import APIRouter
 
-from evsd.api.routes import (
-    Caller,
-    CallingPrincipal,
-    Model,
-    needs,
-    require_self_or_administrator,
-    router,
-)
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, CallingPrincipal, Model, needs, require_self_or_administrator
 from evsd.services.iam import projects as records
 from evsd.services.iam.errors import IamNotFound
 from evsd.services.iam.operations import CreateAccessKey
@@ -181,7 +174,7 @@ class QuotasResponse(Model):
     quotas: Quotas
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 
 
 @routes.get("/v3/projects", **needs(IamPermission.PROJECT_LIST))

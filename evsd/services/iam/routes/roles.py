@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
-from fastapi.routing import APIRouter
 
-from evsd.api.routes import CallingPrincipal, Model, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, needs
 from evsd.policy import given_roles, permissions_of
 from evsd.services.iam import groups as records
 from evsd.services.iam.errors import IamNotFound
@@ -61,7 +61,7 @@ class RolesResponse(Model):
     links: Links
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 ON_DOMAIN = "/v3/domains/{domain_id}/groups/{group_id}/roles"
 ON_PROJECT = "/v3/projects/{project_id}/groups/{group_id}/roles"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Request, Response
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, Field
 
 from evsd.api.fields import microseconds, printable
-from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_administrator, router
+from evsd.api.router import Router, router
+from evsd.api.routes import CallingPrincipal, Model, needs, require_self_or_administrator
 from evsd.services.iam import users as records
 from evsd.services.iam.errors import IamRequestInvalid
 from evsd.services.iam.permissions import IamPermission
@@ -99,7 +99,7 @@ class UsersResponse(Model):
     links: Links
 
 
-routes: APIRouter = router(IAM, "IAM")
+routes: Router = router(IAM, "IAM")
 
 
 @routes.get("/v3/users", **needs(IamPermission.USER_LIST))

@@ -3,10 +3,9 @@
 `bodies` is what all its operations share; the others hold the operations, by what they are about.
 """
 
-from fastapi.routing import APIRouter
-
+from evsd.api.router import Router
 from evsd.services.kms.routes import datakeys, grants, imports, keys, rotation, tags
 
-ROUTERS: tuple[APIRouter, ...] = tuple(
+ROUTERS: tuple[Router, ...] = tuple(
     module.routes for module in (keys, datakeys, grants, imports, rotation, tags)
 )

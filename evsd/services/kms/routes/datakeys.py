@@ -7,10 +7,10 @@ import hashlib
 import json
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, Field, model_validator
 
-from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, needs
 from evsd.services.kms import operations
 from evsd.services.kms.errors import (
     DatakeyLengthMismatch,
@@ -191,7 +191,7 @@ class RandomData(Model):
     random_data: str
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/create-datakey", **needs(KmsPermission.DATAKEY_CREATE))

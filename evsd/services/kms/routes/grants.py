@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import Field
 
-from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, needs
 from evsd.services.kms import operations
 from evsd.services.kms.permissions import GrantOperation, KmsPermission
 from evsd.services.kms.routes.bodies import (
@@ -74,7 +74,7 @@ class GrantsResponse(PageResponse):
     grants: list[GrantView]
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/create-grant", **needs(KmsPermission.GRANT_CREATE))

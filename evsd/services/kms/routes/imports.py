@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import Field
 
-from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, needs
 from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, Base64, KeyBody, Nothing
@@ -39,7 +39,7 @@ class ParametersResponse(Model):
     public_key: str
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/get-parameters-for-import", **needs(KmsPermission.KEY_IMPORT))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import Field
 
 from evsd.api.fields import KeyId
-from evsd.api.routes import Caller, Model, UsesHost, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, UsesRegion, needs
 from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import (
@@ -177,29 +177,31 @@ class InstancesResponse(Model):
     instance_num: int
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/create-key", **needs(KmsPermission.KEY_CREATE))
-async def create_key(body: CreateKeyBody, call: Caller, host: UsesHost) -> CreateKeyResponse:
+async def create_key(
+    body: CreateKeyBody, call: Caller, keys: UsesKeys, region: UsesRegion
+) -> CreateKeyResponse:
     """Make a CMK on the token, or a record that waits for imported material."""
     wanted = operations.CreateKey(body.key_alias, body.key_description, body.origin)
-    key = await host.keys.ask(call, wanted)
-    created = CreatedKey(key_id=key.key_id, domain_id=key.domain_id, region_id=host.region)
+    key = await keys.ask(call, wanted)
+    created = CreatedKey(key_id=key.key_id, domain_id=key.domain_id, region_id=region)
     return CreateKeyResponse(key_info=created)
 
 
 @routes.post(f"{BASE}/list-keys", **needs(KmsPermission.KEY_LIST))
 async def list_keys(
-    call: Caller, host: UsesHost, body: ListKeysBody | None = None
+    call: Caller, keys: UsesKeys, region: UsesRegion, body: ListKeysBody | None = None
 ) -> ListKeysResponse:
     """One page of the project's keys; the marker is an offset."""
     page = body or ListKeysBody()
     of_every_key = page.enterprise_project_id in (None, "", "0", "all")
     none = page.key_spec not in ("AES_256", "ALL") or not of_every_key
     state = "none" if none else page.key_state
-    listed = await host.keys.ask(call, operations.ListKeys(state, page.limit, page.marker))
-    details = [key_details(key, host.region) for key in listed.keys]
+    listed = await keys.ask(call, operations.ListKeys(state, page.limit, page.marker))
+    details = [key_details(key, region) for key in listed.keys]
     return ListKeysResponse(
         keys=[key.key_id for key in details],
         key_details=details,
@@ -208,10 +210,12 @@ async def list_keys(
 
 
 @routes.post(f"{BASE}/describe-key", **needs(KmsPermission.KEY_SHOW))
-async def describe_key(body: KeyBody, call: Caller, host: UsesHost) -> DescribeKeyResponse:
+async def describe_key(
+    body: KeyBody, call: Caller, keys: UsesKeys, region: UsesRegion
+) -> DescribeKeyResponse:
     """Everything about one key."""
-    key = await host.keys.ask(call, operations.DescribeKey(body.key_id))
-    return DescribeKeyResponse(key_info=key_details(key, host.region))
+    key = await keys.ask(call, operations.DescribeKey(body.key_id))
+    return DescribeKeyResponse(key_info=key_details(key, region))
 
 
 @routes.post(f"{BASE}/list-key-dependents", **needs(KmsPermission.KEY_SHOW))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi.routing import APIRouter
 from pydantic import Field
 
-from evsd.api.routes import Caller, Model, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, needs
 from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, KeyBody, Nothing, published_time
@@ -47,7 +47,7 @@ class RotatedResponse(Model):
     key_id: str
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/enable-key-rotation", **needs(KmsPermission.KEY_ROTATE))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Response
-from fastapi.routing import APIRouter
 from pydantic import AfterValidator, Field
 
 from evsd.api.fields import MAX_OFFSET, UUID_PATTERN
-from evsd.api.routes import Caller, Model, UsesHost, UsesKeys, needs, router
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, UsesKeys, UsesRegion, needs
 from evsd.services.kms import operations
 from evsd.services.kms.permissions import KmsPermission
 from evsd.services.kms.routes.bodies import BASE, Body, KeyDetails, Number, key_details
@@ -122,11 +122,13 @@ class InstancesResponse(Model):
     total_count: int
 
 
-routes: APIRouter = router(KMS, "KMS")
+routes: Router = router(KMS, "KMS")
 
 
 @routes.post(f"{BASE}/resource_instances/action", **needs(KmsPermission.TAG_LIST))
-async def keys_by_tags(body: InstancesBody, call: Caller, host: UsesHost) -> InstancesResponse:
+async def keys_by_tags(
+    body: InstancesBody, call: Caller, keys: UsesKeys, region: UsesRegion
+) -> InstancesResponse:
     """The keys that have all these tags, or how many they are."""
     wanted = operations.KeysByTags(
         tags=[operations.TagValues(tag.key, tag.values) for tag in body.tags],
@@ -134,8 +136,8 @@ async def keys_by_tags(body: InstancesBody, call: Caller, host: UsesHost) -> Ins
         limit=body.limit if body.action == "filter" else None,
         offset=body.offset,
     )
-    found = await host.keys.ask(call, wanted)
-    resources = [_tagged(key, host.region) for key in found.keys]
+    found = await keys.ask(call, wanted)
+    resources = [_tagged(key, region) for key in found.keys]
     return InstancesResponse(resources=resources, total_count=found.total)
 
 
