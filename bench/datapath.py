@@ -1,7 +1,8 @@
-"""Compare the data path with its peers: over a unix socket, everything on tmpfs.
+"""Compare the data path with its peers: over a unix socket, everything in one directory.
 
 The servers take turns within every round, so that a busy minute of the machine hits all of them;
-what counts are the medians over the rounds and their ratios.
+what counts are the medians over the rounds and their ratios. What is measured is kept by job, so
+that the whole may be measured in pieces.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 
 from bench import report
 from bench.jobs import COPY_SIZE, JOBS, Job
+from bench.report import Sample
 from bench.resources import VOLUMES, cost, idle
-from bench.servers import NAMES, run, serving
+from bench.servers import BEFORE, NAMES, OURS, Running, run, serving
+from tests.support.memory import cpu_seconds
 from tests.support.volume import MIB
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,54 +29,78 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     """Run the comparison, print the tables, keep them and the figures under bench/results/."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of every fio run")
-    parser.add_argument("--directory", default="/dev/shm", help="12 GiB are used there")  # noqa: S108
-    parser.add_argument("--only", default="", help="jobs whose name contains this; keeps nothing")
-    options = parser.parse_args()
-    jobs = [job for job in JOBS if options.only in job.name]
+    options = arguments()
+    jobs = [job for job in JOBS if any(part in job.name for part in options.only)]
+    names = (OURS, BEFORE, *NAMES[1:]) if options.before else NAMES
     with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         directory = Path(temporary)
-        results = measure(jobs, options.rounds, options.seconds, directory)
-        print(report.table(results))
-        if options.only:
-            return
-        costs = {name: cost(name, directory, options.rounds) for name in NAMES}
-        crowds = [idle(directory, count) for count in (1, 10, VOLUMES)]
-    head = (
+        kept = RESULTS / f"datapath-{filesystem(directory)}.json"
+        found = json.loads(kept.read_text()) if kept.exists() else {}
+        measured = Comparison(names, options.before, directory)
+        found.setdefault("jobs", {}).update(
+            report.medians(measured.run(jobs, options.rounds, options.seconds))
+        )
+        if options.only == [""]:
+            found["costs"] = report.costs(
+                {name: cost(name, directory, options.rounds, options.before) for name in names},
+                [idle(directory, count) for count in (1, 10, VOLUMES)],
+            )
+    found["head"] = (
         f"Medians of {options.rounds} rounds of {options.seconds:g} s each; fio's nbd engine and "
-        f"nbdcopy, unix socket;\non {options.directory}, {os.cpu_count()} processors "
-        f"({processor()}), kernel {platform.release()}.\n"
+        f"nbdcopy, unix socket;\non {filesystem(Path(options.directory))}, {os.cpu_count()} "
+        f"processors ({processor()}), kernel {platform.release()}.\n"
         "In brackets: evsd divided by that server.\n"
     )
-    parts = [head, report.table(results), report.missed(results), report.costs(costs, crowds)]
-    text = "\n".join(parts)
+    text = report.text(found)
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "datapath.md").write_text(text)
-    figures = {job.name: by_name for job, by_name in report.medians(results).items()}
-    (RESULTS / "datapath.json").write_text(json.dumps(figures, indent=1) + "\n")
+    kept.with_suffix(".md").write_text(text)
+    kept.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measure(jobs: list[Job], rounds: int, seconds: float, directory: Path) -> report.Results:
-    """Every job on every server, all of them once per round."""
-    results: report.Results = {job: {name: [] for name in NAMES} for job in jobs}
-    with ExitStack() as stack:
-        write_image(directory / "image")
-        uris: dict[str, str] = {}
-        for name in NAMES:
-            own = fresh(directory / f"speed-{len(uris)}")
-            uris[name] = stack.enter_context(serving(name, own, COPY_SIZE)).uri
-            run("nbdcopy", str(directory / "image"), uris[name])
-        for turn in range(rounds):
-            for job in jobs:
-                for place in range(len(NAMES)):
-                    name = NAMES[(turn + place) % len(NAMES)]
-                    results[job][name].append(job.measure(uris[name], seconds, directory))
-            print(f"round {turn + 1} of {rounds}", file=sys.stderr)
-    (directory / "image").unlink()
-    return results
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of every fio run")
+    parser.add_argument("--directory", default="/dev/shm", help="12 GiB are used there")  # noqa: S108
+    parser.add_argument("--only", nargs="+", default=[""], help="jobs whose name contains one")
+    parser.add_argument("--before", type=Path, help="a checkout that is built, to compare with")
+    return parser.parse_args()
+
+
+class Comparison:
+    """Servers that run side by side, and are measured in turns."""
+
+    def __init__(self, names: tuple[str, ...], before: Path | None, directory: Path) -> None:
+        self._names, self._before, self._directory = names, before, directory
+
+    def run(self, jobs: list[Job], rounds: int, seconds: float) -> report.Results:
+        """Every job on every server, all of them once per round."""
+        results: report.Results = {job: {name: [] for name in self._names} for job in jobs}
+        with ExitStack() as stack:
+            running = self._start(stack)
+            for turn in range(rounds):
+                for job in jobs:
+                    for place in range(len(running)):
+                        name = self._names[(turn + place) % len(running)]
+                        before = cpu_seconds(running[name].pid)
+                        done = job.measure(running[name].uri, seconds, self._directory)
+                        used = cpu_seconds(running[name].pid) - before
+                        results[job][name].append(Sample(done.speed, used / done.requests * 1e6))
+                print(f"round {turn + 1} of {rounds}", file=sys.stderr)
+        return results
+
+    def _start(self, stack: ExitStack) -> dict[str, Running]:
+        image = self._directory / "image"
+        write_image(image)
+        running = {}
+        for number, name in enumerate(self._names):
+            own = self._directory / f"speed-{number}"
+            own.mkdir()
+            running[name] = stack.enter_context(serving(name, own, COPY_SIZE, self._before))
+            run("nbdcopy", str(image), running[name].uri)
+        return running
 
 
 def write_image(path: Path) -> None:
@@ -83,10 +110,9 @@ def write_image(path: Path) -> None:
             file.write(os.urandom(MIB))
 
 
-def fresh(directory: Path) -> Path:
-    """Make it."""
-    directory.mkdir()
-    return directory
+def filesystem(path: Path) -> str:
+    """Its kind, such as tmpfs or ext4."""
+    return run("findmnt", "--noheadings", "--output=FSTYPE", "--target", str(path)).strip()
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""Draw bench/results/datapath.json: each job's servers as shares of unencrypted nbdkit.
+"""Draw bench/results/datapath-tmpfs.json: each job's servers as shares of unencrypted nbdkit.
 
 Run by the environment of requirements/bench.txt, which has matplotlib and nothing of ours.
 """
@@ -19,16 +19,17 @@ def main() -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found: dict[str, dict[str, float]] = json.loads((RESULTS / "datapath.json").read_text())
-    figure, axes = pyplot.subplots(figsize=(9, 0.42 * len(found) + 1.5), layout="constrained")
+    kept = json.loads((RESULTS / "datapath-tmpfs.json").read_text())
+    found: dict[str, dict[str, dict[str, float]]] = kept["jobs"]
+    figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(found) + 1.5), layout="constrained")
     names = [name for name in next(iter(found.values())) if name != PLAIN]
     for place, name in enumerate(names):
-        shares = [by_name[name] / by_name[PLAIN] for by_name in found.values()]
-        rows = [row + (place - 1) * 0.27 for row in range(len(found))]
-        bars = axes.barh(rows, shares, height=0.26, label=name)
+        shares = [by_name[name]["speed"] / by_name[PLAIN]["speed"] for by_name in found.values()]
+        rows = [row + (place - 1) * 0.2 for row in range(len(found))]
+        bars = axes.barh(rows, shares, height=0.19, label=name)
         axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=2)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.axvline(0.75, color="black", linewidth=0.6, linestyle=":")
+    axes.axvline(0.95, color="black", linewidth=0.6, linestyle=":")
     axes.set_yticks(range(len(found)), list(found), fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("speed, as a share of nbdkit without encryption")

@@ -3,42 +3,85 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
+from typing import Any
 
-from bench.jobs import Job
+from bench.jobs import JOBS, Job
 from bench.resources import Cost, Idle
-from bench.servers import NAMES, OURS
+from bench.servers import OURS, PLAIN
 
-Results = dict[Job, dict[str, list[float]]]
 MIB = 1024 * 1024
 
 
-def medians(results: Results) -> dict[Job, dict[str, float]]:
+@dataclass(frozen=True)
+class Sample:
+    """A job once: its speed, and the server's processor time for a request, in µs."""
+
+    speed: float
+    cost: float
+
+
+Results = dict[Job, dict[str, list[Sample]]]
+Medians = dict[str, dict[str, dict[str, float]]]  # by job's name, server's, "speed" or "cost"
+
+
+def medians(results: Results) -> Medians:
     """Of every job and server."""
     return {
-        job: {name: statistics.median(values) for name, values in by_name.items()}
+        job.name: {
+            name: {
+                "speed": statistics.median(sample.speed for sample in samples),
+                "cost": statistics.median(sample.cost for sample in samples),
+            }
+            for name, samples in by_name.items()
+        }
         for job, by_name in results.items()
     }
 
 
-def table(results: Results) -> str:
+def text(found: dict[str, Any]) -> str:
+    """All of it."""
+    jobs = [job for job in JOBS if job.name in found["jobs"]]
+    parts = [found["head"], table(found["jobs"], jobs), missed(found["jobs"], jobs)]
+    parts += [cost_table(found["jobs"], jobs), found.get("costs", "")]
+    return "\n".join(part for part in parts if part)
+
+
+def table(found: Medians, jobs: list[Job]) -> str:
     """Medians, and in brackets our median divided by that server's."""
-    lines = [f"| job | {' | '.join(NAMES)} |", "|---|" + "---:|" * len(NAMES)]
-    for job, by_name in medians(results).items():
+    names = list(found[jobs[0].name])
+    lines = [f"| job | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for job in jobs:
+        by_name = {name: one["speed"] for name, one in found[job.name].items()}
         ours = by_name[OURS]
         cells = [f"{ours:,.0f}"]
-        cells += [f"{by_name[name]:,.0f} ({ours / by_name[name]:.2f})" for name in NAMES[1:]]
+        cells += [f"{by_name[name]:,.0f} ({ours / by_name[name]:.2f})" for name in names[1:]]
         lines.append(f"| {job.name}, {job.unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def missed(results: Results) -> str:
+def cost_table(found: Medians, jobs: list[Job]) -> str:
+    """Processor time of the servers, and in brackets as a multiple of unencrypted nbdkit's."""
+    names = list(found[jobs[0].name])
+    lines = [f"| server µs a request | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for job in jobs:
+        by_name = {name: one["cost"] for name, one in found[job.name].items()}
+        plain = by_name[PLAIN]
+        cells = [f"{by_name[name]:.1f} ({by_name[name] / plain:.2f})" for name in names]
+        lines.append(f"| {job.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def missed(found: Medians, jobs: list[Job]) -> str:
     """Every ratio that is below what is required."""
-    lines = [
-        f"- {job.name}: {by_name[OURS] / by_name[name]:.2f} of {name}, {needed:.2f} required"
-        for job, by_name in medians(results).items()
-        for name, needed in job.required.items()
-        if by_name[OURS] < needed * by_name[name]
-    ]
+    lines = []
+    for job in jobs:
+        by_name = {name: one["speed"] for name, one in found[job.name].items()}
+        lines += [
+            f"- {job.name}: {by_name[OURS] / by_name[name]:.2f} of {name}, {needed:.2f} required"
+            for name, needed in job.required.items()
+            if by_name[OURS] < needed * by_name[name]
+        ]
     return "Below what is required:\n\n" + "\n".join(lines or ["- nothing"]) + "\n"
 
 

@@ -36,18 +36,18 @@ class Idle:
     cpu_share: float  # of one processor
 
 
-def cost(name: str, directory: Path, rounds: int) -> Cost:
+def cost(name: str, directory: Path, rounds: int, before: Path | None = None) -> Cost:
     """Start a server, read and write a little, look."""
     place = f"cost-{name.replace(' ', '-')}"
-    found = [_once(name, directory / f"{place}-{turn}") for turn in range(rounds)]
+    found = [_once(name, directory / f"{place}-{turn}", before) for turn in range(rounds)]
     return Cost(*(statistics.median(column) for column in zip(*found, strict=True)))
 
 
-def _once(name: str, directory: Path) -> tuple[float, float, float]:
+def _once(name: str, directory: Path, before: Path | None) -> tuple[float, float, float]:
     directory.mkdir()
     handle = libnbd.load().NBD()
     started = time.monotonic()
-    with serving(name, directory, 64 * MIB) as running:
+    with serving(name, directory, 64 * MIB, before) as running:
         while not _connect(handle, running.uri):
             handle = libnbd.load().NBD()
         handle.pread(4096, 0)

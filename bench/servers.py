@@ -7,12 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.support.volume import MIB, new_volume
+from tests.support.volume import MIB, PYTHON, new_volume
 
 OURS = "evsd"
+BEFORE = "evsd before"  # as another checkout has built it
 PLAIN = "nbdkit"
 LUKS_FILTER = "nbdkit luks filter"
 QEMU = "qemu-nbd luks"
@@ -28,11 +29,21 @@ class Running:
 
 
 @contextmanager
-def serving(name: str, directory: Path, size: int) -> Iterator[Running]:
-    """Run a server over `size` bytes until the block ends; `directory` is its own."""
-    if name == OURS:
-        with new_volume(directory, size=size) as volume, volume.served() as process:
-            yield Running(volume.uri, process.pid)
+def serving(name: str, directory: Path, size: int, before: Path | None = None) -> Iterator[Running]:
+    """Run a server over `size` bytes until the block ends; `directory` is its own.
+
+    `before` is the checkout that `BEFORE` is of.
+    """
+    if name in (OURS, BEFORE):
+        with new_volume(directory, size=size) as volume:
+            if name == BEFORE and before:
+                plugin = before / "nbd_plugin" / "plugin.py"
+                front = plugin.with_name("front.so")
+                volume = replace(
+                    volume, plugin=plugin, front=str(front) if front.exists() else PYTHON
+                )
+            with volume.served() as process:
+                yield Running(volume.uri, process.pid)
     else:
         with _peer(_prepare(name, directory, size), directory / "nbd.sock") as running:
             yield running

@@ -63,6 +63,7 @@ class Volume:
     service: KeyService
     socket: Path
     attachment: str = "a1b2c3"
+    plugin: Path = PLUGIN
     front: str = FRONT
     wrapper: tuple[str, ...] = ()
     threads: int = 4
@@ -93,7 +94,7 @@ class Volume:
             f"--threads={self.threads}",
             *nbdkit_options,
             self.front,
-            str(PLUGIN),
+            str(self.plugin),
             f"file={self.path}",
             f"attachment={self.attachment}",
             f"release_socket={self.service.socket}",
