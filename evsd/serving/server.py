@@ -15,7 +15,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass
@@ -249,5 +248,4 @@ def _command(settings: ServerSettings) -> list[str]:
 def _environment() -> dict[str, str]:
     # nbdkit's Python finds its prefix through PATH: with another python3 first in it the plugin
     # died of ModuleNotFoundError. So nothing is inherited.
-    packages = os.pathsep.join([str(PLUGIN.parent.parent), sysconfig.get_path("purelib")])
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": packages}
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}

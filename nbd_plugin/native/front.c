@@ -96,13 +96,22 @@ static int front_extents(void *handle, uint32_t count, uint64_t offset, uint32_t
 
 /* --- Its registration ------------------------------------------------------------------------ */
 
+/* Before Python starts: nothing of its `site` is needed, and it takes 4 ms of each start. */
+static void leave_out_site(void *library) {
+    int *no_site = dlsym(library, "Py_NoSiteFlag"); /* libpython's, up to 3.13 */
+    if (no_site)
+        *no_site = 1;
+}
+
 /* RTLD_GLOBAL, as nbdkit itself opens plugins: Python's modules in C look for libpython there. */
 static struct nbdkit_plugin *load_python_plugin(void) {
     void *library = dlopen(PYTHON_PLUGIN, RTLD_NOW | RTLD_GLOBAL);
     struct nbdkit_plugin *(*init)(void) = NULL;
     if (library)
         *(void **)&init = dlsym(library, "plugin_init");
-    if (!init)
+    if (init)
+        leave_out_site(library);
+    else
         nbdkit_error("nbdkit's Python plugin can't be loaded: %s", dlerror());
     return init ? init() : NULL;
 }

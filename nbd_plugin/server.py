@@ -1,0 +1,197 @@
+"""The volume that is served: its key is here while clients are connected.
+
+The first connection asks for the data key, the close of the last one wipes it, the next one asks
+again and is refused if the key may not be used then.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import fcntl
+import os
+import stat
+from _thread import allocate_lock  # `threading` costs 1 ms and 0.5 MB in every server
+
+from nbd_plugin import _datapath, luks2, release
+from nbd_plugin.clients import Client, Clients
+
+KEYS = ("file", "attachment", "release_socket", "ticket_fd")
+OPTIONAL_KEYS = ("clients_fd", "device")
+TICKET_LIMIT = 4096
+
+_REPLACED = "it was replaced, or closed to this server: detach and attach"
+
+
+class ServerError(Exception):
+    """The volume can't be served; `number` is the errno the client gets."""
+
+    def __init__(self, message: str, number: int = errno.EIO) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Server:
+    """The volume, and how many connections it has."""
+
+    clients: Clients
+
+    def __init__(self) -> None:
+        self.options: dict[str, str] = {}
+        self.size = 0
+        self.thin = False
+        self.is_file = False
+        self.read_only = False
+        self._ticket = ""
+        self._connections = 0
+        self._fd = -1
+        self._identity: tuple[int, int] | None = None
+        # Opening and closing are rare: one lock makes each of them a single step.
+        self._lock = allocate_lock()
+
+    def prepare(self) -> None:
+        """Take the ticket, and refuse a broken volume before anybody connects."""
+        missing = [key for key in KEYS if key not in self.options]
+        if missing:
+            raise ServerError(f"{missing[0]}= is missing")
+        self._ticket = _read_ticket(self.options["ticket_fd"])
+        report = int(self.options.get("clients_fd", "-1"))
+        self.clients = Clients(report, has_device="device" in self.options)
+        fd = self._open(os.O_RDONLY)
+        try:
+            _read_header(fd)
+        finally:
+            os.close(fd)
+
+    def connect(self, name: str, read_only: bool) -> Client:
+        """Count a connection; the first one gets the key. A failed one leaves nothing behind."""
+        pid, uid = _datapath.peer()
+        client = Client(pid, uid, device=bool(name) and name == self.options.get("device"))
+        with self._lock:
+            if self._connections == 0:
+                self._start(read_only)
+            self._connections += 1
+        self.clients.add(client, read_only=read_only)
+        return client
+
+    def disconnect(self, client: Client) -> None:
+        """The last one writes what is not yet on disk, and wipes the key."""
+        self.clients.remove(client)  # first: it has gone, whatever its flush takes
+        with self._lock:
+            self._connections -= 1
+            if self._connections == 0:
+                self._stop()
+
+    def end(self) -> None:
+        """As if every connection had been closed."""
+        with self._lock:
+            if self._connections:
+                self._connections = 0
+                self._stop()
+
+    def _start(self, read_only: bool) -> None:
+        mode = os.O_RDONLY if read_only else os.O_RDWR
+        self._fd = self._open(mode)
+        try:
+            _lock(self._fd, read_only)
+            header = _read_header(self._fd)
+            self._get_key(header)
+            _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin)
+        except BaseException:
+            _datapath.wipe()
+            os.close(self._fd)
+            raise
+        self.size, self.thin, self.read_only = header.size, header.thin, read_only
+        self.is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        _datapath.trim_memory()
+
+    def _open(self, mode: int) -> int:
+        """The volume this server was started for: after a restore its name may have another."""
+        path = self.options["file"]
+        try:
+            fd = os.open(path, mode | os.O_CLOEXEC)
+        except OSError as error:
+            # The sandbox, where there is one, knows the file and not its name.
+            remedy = f": {_REPLACED}" if error.errno == errno.EACCES else ""
+            message = f"{path}: {error.strerror}{remedy}"
+            raise ServerError(message, error.errno or errno.EIO) from None
+        status = os.fstat(fd)
+        identity = status.st_dev, status.st_ino
+        if self._identity not in (None, identity):
+            os.close(fd)
+            raise ServerError(f"{path}: {_REPLACED}", errno.EACCES)
+        self._identity = identity
+        return fd
+
+    def _get_key(self, header: luks2.Header) -> None:
+        attachment = self.options["attachment"]
+        public_key = _datapath.new_release_key()
+        request: dict[str, object] = {
+            "attachment_id": attachment,
+            "ticket": self._ticket,
+            "public_key": public_key.hex(),
+            "volume_id": header.uuid,
+            "cmk_id": header.cmk_id,
+            "wrapped_dek": binascii.b2a_base64(header.wrapped_dek, newline=False).decode(),
+            "context": header.context,
+        }
+        encapsulated, sealed = release.ask(self.options["release_socket"], request)
+        try:
+            _datapath.unseal(encapsulated, sealed, release.RELEASE_INFO + attachment.encode())
+        except ValueError as error:
+            raise ServerError(f"the key service's answer can't be used: {error}") from None
+        if not _datapath.verify_digest(header.digest_salt, header.digest_iterations, header.digest):
+            raise ServerError("the key service released another key than this volume's")
+
+    def _stop(self) -> None:
+        try:
+            if not self.read_only:
+                _datapath.flush(None, 0)
+        finally:
+            _datapath.wipe()
+            os.close(self._fd)
+
+
+def _read_ticket(number: str) -> str:
+    try:
+        fd = int(number)
+        with os.fdopen(fd, "rb", buffering=0) as pipe:
+            ticket = b""
+            while part := pipe.read(TICKET_LIMIT):
+                ticket += part
+                if len(ticket) > TICKET_LIMIT:
+                    raise ServerError("the ticket is too long")
+    except (ValueError, OSError):
+        raise ServerError(f"ticket_fd={number} can't be read") from None
+    if not ticket:
+        raise ServerError("there was no ticket in ticket_fd: whoever started this is gone")
+    try:
+        return bytes.fromhex(ticket.decode()).hex()
+    except ValueError:
+        raise ServerError("the ticket is not hexadecimal") from None
+
+
+def _lock(fd: int, read_only: bool) -> None:
+    """Two servers of one file would undo each other's writes inside a sector."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno != errno.EWOULDBLOCK:
+            raise ServerError(f"the volume can't be locked: {error.strerror}") from None
+        raise ServerError("another server is serving this volume", errno.EBUSY) from None
+
+
+def _read_header(fd: int) -> luks2.Header:
+    """The header of a whole volume; raises `ServerError` for a broken or truncated one."""
+    try:
+        header = luks2.read(fd)
+        length = os.lseek(fd, 0, os.SEEK_END)  # of a block device too
+    except luks2.HeaderError as error:
+        raise ServerError(f"the volume is refused: {error}") from None
+    except OSError as error:
+        raise ServerError(f"the volume can't be read: {error.strerror}") from None
+    if length < luks2.DATA_OFFSET + header.size:
+        raise ServerError(
+            f"the volume is truncated: {length} bytes, not {luks2.DATA_OFFSET + header.size}"
+        )
+    return header
