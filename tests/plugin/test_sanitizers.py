@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sanitized import ADDRESS, CHECKOUT, THREAD, build, build_plain
+from tests.support.sanitized import ADDRESS, CHECKOUT, THREAD, build, build_front, build_plain
 
 TIMEOUT_S = 400  # they are slow, and so may the machine be
 pytestmark = pytest.mark.timeout(2 * TIMEOUT_S)
@@ -67,19 +67,39 @@ def test_a_server_with_libcryptos_aes_keeps_the_same_secrets_and_data(tmp_path: 
     assert " passed" in passes(environment, "pytest", *options, *files)
 
 
-def test_threads_do_not_race(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a Python that has the module under the thread sanitizer."""
+    return build(tmp_path_factory.mktemp("watched"), THREAD)
+
+
+def races(environment: dict[str, str], module: str) -> str:
+    """Run a Python module, in which there must be none; gives what it said."""
     # Addresses as they are without randomisation: gcc 12's tsan knows no others.
     python = ["setarch", "--addr-no-randomize", sys.executable]
     done = subprocess.run(
-        [*python, "-m", "tests.fuzz.threads"],
+        [*python, "-m", module],
         cwd=CHECKOUT,
-        env=build(tmp_path, THREAD, "-DEVSD_NO_XTS"),
+        env=environment,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-6000:]
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr[-6000:]
+    return done.stdout
+
+
+def test_threads_do_not_race(watched: dict[str, str]) -> None:
+    assert races(watched, "tests.fuzz.threads") == "done\n"
+
+
+def test_requests_do_not_race_with_connections_that_come_and_go(
+    watched: dict[str, str], tmp_path: Path
+) -> None:
+    front = build_front(tmp_path / "threads_front.so")
+    environment = watched | {"LD_PRELOAD": f"{watched['LD_PRELOAD']} {front}"}
+    assert "the key came" in races(environment, "tests.fuzz.connections")
 
 
 def test_the_parser_of_headers_is_fuzzed_for_a_while() -> None:

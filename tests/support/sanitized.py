@@ -56,6 +56,14 @@ def build_plain(directory: Path, *options: str, flags: str = "") -> dict[str, st
     }
 
 
+def build_front(path: Path) -> Path:
+    """The front that makes requests by itself, for the thread sanitizer."""
+    native, source = CHECKOUT / "nbd_plugin" / "native", Path(__file__).with_name("threads_front.c")
+    flags = ["-g", "-O1", "-fPIC", "-shared", f"-fsanitize={THREAD}", f"-I{native}"]
+    subprocess.run(["gcc", *flags, str(source), "-o", str(path)], check=True)
+    return path
+
+
 def main() -> None:
     """Run a module of Python with it: ``python -m tests.support.sanitized MODULE ARGUMENT...``."""
     with tempfile.TemporaryDirectory() as directory:
