@@ -2,6 +2,7 @@
 
 ::
 
+    LD_PRELOAD=.../front.so
     nbdkit --foreground --unix SOCKET --threads 4 [--readonly] .../front.so .../plugin.py
         file=PATH            the volume, a file or a block device
         attachment=ID        whose server this is
@@ -13,8 +14,9 @@
                              write
 
 Data requests go to `native/` by way of the front (`native/front.h`) or, with `python` in its
-place, of the functions of `_datapath`; all else to `callbacks`. What is here is compiled at every
-start of a server, so it is next to nothing.
+place, of the functions of `_datapath`; all else to `callbacks`. Preloaded, the front also sends
+replies in one piece (`native/cork.h`). What is here is compiled at every start of a server, so it
+is next to nothing.
 """
 
 import sys

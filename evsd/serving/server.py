@@ -248,4 +248,8 @@ def _command(settings: ServerSettings) -> list[str]:
 def _environment() -> dict[str, str]:
     # nbdkit's Python finds its prefix through PATH: with another python3 first in it the plugin
     # died of ModuleNotFoundError. So nothing is inherited.
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    return {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "LD_PRELOAD": str(FRONT),  # see nbd_plugin/native/cork.h
+    }

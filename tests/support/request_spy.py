@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.volume import FRONT
+
 SOURCE = Path(__file__).with_suffix(".c")
 HEAD, LOCK, LOCKS = struct.Struct("II"), struct.Struct("QQ"), 4096
 
@@ -31,7 +33,7 @@ class RequestSpy:
         subprocess.run(command, check=True)
         self._shared.write_bytes(bytes(HEAD.size + LOCKS * LOCK.size))
         # `env` becomes nbdkit, so that the server is the process that was started.
-        variables = f"LD_PRELOAD={self._library}", f"REQUEST_SPY={self._shared}"
+        variables = f"LD_PRELOAD={self._library}:{FRONT}", f"REQUEST_SPY={self._shared}"
         self.wrapper = ("env", *variables)
 
     @contextmanager

@@ -104,7 +104,7 @@ class Volume:
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | ({} if self.front == PYTHON else {"LD_PRELOAD": self.front}),
                 pass_fds=[reading, *self.inherited],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
