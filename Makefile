@@ -6,11 +6,12 @@ VENV := .venv
 PYTHON := /usr/bin/python3
 RUN_DIR := var/run
 PEERS := .cache/bench
+BARBICAN := .cache/barbican
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 BUILD_TOOLS := $(CURDIR)/.cache/build-tools
 
-.PHONY: help deps build dev run test test-fast lint format bench bench-keys lock docs clean distclean fuzz test-long
+.PHONY: help deps build dev run test test-fast lint format bench bench-keys bench-starts lock docs clean distclean fuzz test-long
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -84,7 +85,7 @@ fuzz: dev ## fuzz header and requests for SECONDS_EACH=600; new seeds go into te
 test-long: dev ## the data path's model test with 20,000 sequences on each kind of volume
 	EVSD_SEQUENCES=20000 $(VENV)/bin/pytest --timeout 7200 tests/plugin/test_model.py
 
-bench: deps dev $(PEERS) ## compare the data path and the KMS with their peers, as ratios
+bench: deps dev $(PEERS) $(BARBICAN) ## compare the data path and the KMS with their peers, as ratios
 	$(VENV)/bin/python -m bench.datapath
 	$(PEERS)/bin/python bench/plot.py
 	$(VENV)/bin/python -m bench.kms
@@ -94,8 +95,16 @@ $(PEERS): requirements/bench.txt
 	$(PEERS)/bin/pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@
 
+$(BARBICAN): requirements/barbican.txt
+	$(PYTHON) -m venv $(BARBICAN)
+	$(BARBICAN)/bin/pip install --quiet --require-hashes -r requirements/barbican.txt
+	@touch $@
+
 bench-keys: dev ## how times grow with 10,000 keys on the token
 	$(VENV)/bin/python -m bench.keys
+
+bench-starts: dev ## how long evsd and evsctl take to start, with 10,000 keys and 500 volumes too
+	$(VENV)/bin/python -m bench.starts
 
 docs: dev ## make man pages, shell completion and the OpenAPI file from the code
 	$(VENV)/bin/python -m tools.generate_docs
@@ -105,6 +114,8 @@ lock: dev ## pin the dependencies anew
 	    --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements/dev.txt
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url --group bench -o requirements/bench.txt
+	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --group barbican -o requirements/barbican.txt
 	$(VENV)/bin/uv pip compile --quiet --python $(PYTHON) --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url pyproject.toml -c requirements/dev.txt \
 	    -o requirements/runtime.txt

@@ -1,9 +1,10 @@
 """Compare the KMS with its peer: data keys per second over HTTP, at one and at eight clients.
 
 evsd checks an SDK-HMAC-SHA256 signature, uses a key on a PKCS#11 token and writes an audit record
-to disk for every request; the peer, moto's KMS server, does none of the three. What one session on
-the token alone can do is the limit; what evsd-keys does for callers inside evsd is what there is
-without HTTP. Another build of evsd, as that of the commit before, can be measured beside this one.
+to disk for every request; moto's KMS server does none of the three, Barbican (`barbican`) encrypts
+in software and commits each new secret. What one session on the token alone can do is the limit;
+what evsd-keys does for callers inside evsd is what there is without HTTP. Another build of evsd, as
+that of the commit before, can be measured beside this one.
 The servers take turns within every round; what counts are the medians over the rounds and their
 ratios.
 """
@@ -31,6 +32,7 @@ from typing import Any
 import httpx
 import uvloop
 
+from bench import barbican
 from evsd import signature
 from evsd.daemon import key_process as key_program
 from evsd.key_channel.call import Call
@@ -50,6 +52,7 @@ OPERATIONS = ("create-datakey", "decrypt-datakey")
 NAMES = {
     "parent": "evsd before",
     "moto": "moto",
+    "barbican": "Barbican",
     "inside": "inside evsd, without HTTP",
     "token": "token alone",
 }
@@ -72,6 +75,7 @@ def main() -> None:
             built = options.parent / ".venv" / "bin"
             peers["parent"] = stack.enter_context(evsd_server(built))
         peers["moto"] = stack.enter_context(moto_server())
+        peers["barbican"] = stack.enter_context(barbican_server())
         peers["inside"] = stack.enter_context(inside())
         peers["token"] = stack.enter_context(bare_token())
         text = report(measure(peers, options.rounds, options.seconds), options)
@@ -141,7 +145,7 @@ class Connection:
         length = int(lowered.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
         if data and (not body or len(body) < length):
             return False
-        if not head.split(b" ", 2)[1] == b"200":
+        if head.split(b" ", 2)[1] not in (b"200", b"201"):
             raise RuntimeError(self._received.decode())
         if not data or b"connection: close" in lowered or head.startswith(b"HTTP/1.0"):
             self.socket.close()
@@ -164,11 +168,13 @@ def load(address: tuple[str, int], request: bytes, clients: int, seconds: float)
     return answers / (now - started)
 
 
-def http(path: str, headers: dict[str, str], body: dict[str, Any], host: str) -> bytes:
-    """A POST as bytes."""
-    content = json.dumps(body).encode()
+def http(
+    path: str, headers: dict[str, str], body: dict[str, Any], host: str, method: str = "POST"
+) -> bytes:
+    """A request as bytes."""
+    content = json.dumps(body).encode() if body or method == "POST" else b""
     fields = {"Host": host, "Content-Length": str(len(content)), **headers}
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
@@ -256,6 +262,21 @@ def _moto_headers(action: str) -> dict[str, str]:
         "Content-Type": "application/x-amz-json-1.1",
         "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
     }
+
+
+@contextmanager
+def barbican_server() -> Iterator[Rate]:
+    """Barbican's API server."""
+    port = _free_port()
+    host = f"127.0.0.1:{port}"
+    with barbican.running(port) as asked:
+        requests = {}
+        for operation, (method, path, headers, body) in asked.items():
+            typed = {**headers, "Content-Type": "application/json"} if body else headers
+            requests[operation] = http(path, typed, body, host, method)
+        yield lambda operation, clients, seconds: load(
+            ("127.0.0.1", port), requests[operation], clients, seconds
+        )
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class Evsd:
         with self.log.open("ab") as log, _readiness(self.state.with_suffix(".notify")) as ready:
             self._process = subprocess.Popen(
                 [*self.before, self.program, "--state-dir", self.state, *self.options],
+                cwd=self.program.parents[2],  # Python finds modules there before all others
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
