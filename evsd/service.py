@@ -39,6 +39,7 @@ class Host:
     pool: Pool
     space: SpaceWatch
     region: str
+    zone: str  # the availability zone, the only one
     servers: ServerSupervisor
     jobs: Jobs
     owners: frozenset[int]  # the Unix users that started evsd

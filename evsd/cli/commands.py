@@ -13,6 +13,7 @@ MODULES = {
     "agencies": ("agency",),
     "attachments": ("attach", "detach"),
     "audit": ("audit",),
+    "create": ("create",),
     "delegation": ("delegation",),
     "domains": ("domain", "project", "role"),
     "export_image": ("export",),
@@ -24,10 +25,11 @@ MODULES = {
     "status": ("status",),
     "users": ("group", "user"),
     "version": ("version",),
-    "volumes": ("create", "delete", "extend", "list_volumes", "recover", "show", "update"),
+    "tags": ("list_tags", "tag", "untag"),
+    "volumes": ("delete", "extend", "list_volumes", "recover", "show", "update"),
 }
 # What is called otherwise than its function with dashes: those are words of Python.
-NAMES = {"import_volume": "import", "list_volumes": "list"}
+NAMES = {"import_volume": "import", "list_tags": "tags", "list_volumes": "list"}
 _PLACES = {
     NAMES.get(function, function.replace("_", "-")): (module, function)
     for module, functions in MODULES.items()

@@ -17,13 +17,14 @@ import click
 from evsd import images
 from evsd.cli.client import Api, Object
 from evsd.cli.copying import GIB, STREAM, attached_for_copy, failures_refused
+from evsd.cli.create import check_volume, create_volume, thick_option, wanted_volume
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
 from evsd.cli.problems import note, warn
 from evsd.cli.progress import progress_bar
 from evsd.cli.secrets import key_file_option, passphrase, passphrase_option
-from evsd.cli.volumes import check_volume, create_volume, show_volume, thick_option, wanted_volume
+from evsd.cli.volumes import show_volume
 
 MAX_NAME = 255
 

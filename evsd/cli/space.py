@@ -53,7 +53,7 @@ def _gib(number: float | str) -> str:
 
 @click.group()
 def quota() -> None:
-    """How many volumes, of how many GiB in all, a project may have."""
+    """How many volumes and snapshots, of how many GiB in all, a project may have."""
 
 
 @quota.command()
@@ -96,20 +96,25 @@ class _Limit(Size):
 @click.option(
     "--gigabytes", type=_Limit(sized=True), help="Of all volumes together, like 500G; or unlimited."
 )
+@click.option("--snapshots", type=_Limit(sized=False), help="How many snapshots, or unlimited.")
 @output_option
 @pass_session
 def set_quota(
-    session: Session, project: str | None, volumes: int | None, gigabytes: int | None
+    session: Session,
+    project: str | None,
+    volumes: int | None,
+    gigabytes: int | None,
+    snapshots: int | None,
 ) -> None:
     """Limit what a project may have; what it has already it keeps.
 
     For the operator: root, or the user that started evsd, on the unix socket. PROJECT is a name,
     or of another domain the id; without it, the one that is worked in.
     """
-    wanted = {"volumes": volumes, "gigabytes": gigabytes}
+    wanted = {"volumes": volumes, "gigabytes": gigabytes, "snapshots": snapshots}
     limits = {name: limit for name, limit in wanted.items() if limit is not None}
     if not limits:
-        raise UsageProblem("give --volumes, --gigabytes or both")
+        raise UsageProblem("give --volumes, --gigabytes, --snapshots, or several of them")
     answer = session.api.request("PUT", _path(session.api, project), {"quota_set": limits})
     session.show(answer, lambda: _limits_card(answer["quota_set"]))
 
@@ -134,13 +139,14 @@ def _limits_card(limits: Object) -> str:
         {
             "volumes": _limit(limits["volumes"], ""),
             "gigabytes": _limit(limits["gigabytes"], "G"),
+            "snapshots": _limit(limits["snapshots"], ""),
         }
     )
 
 
 def _quota_table(quota_set: Object) -> str:
     rows = []
-    for name, unit in (("volumes", ""), ("gigabytes", "G")):
+    for name, unit in (("volumes", ""), ("gigabytes", "G"), ("snapshots", "")):
         entry = quota_set[name]
         rows.append(
             {

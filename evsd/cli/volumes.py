@@ -1,4 +1,4 @@
-"""evsctl create, list, show, update, extend, delete."""
+"""evsctl list, show, update, extend, delete, recover."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused
-from evsd.cli.interrupts import answered, noted, uninterrupted
+from evsd.cli.interrupts import noted
 from evsd.cli.keys.words import key_of_volume
 from evsd.cli.output import (
     Session,
@@ -45,87 +45,7 @@ WHAT_NEXT = {
 }
 
 
-thick_option = click.option(
-    "--thick",
-    is_flag=True,
-    help="Ciphertext everywhere from the start, so nobody sees what is unused; takes all its "
-    "space at once.",
-)
-
-
-@click.command()
-@click.argument("name")
-@click.option("--size", type=Size(), required=True, help="Whole GiB, like 10G or 1T.")
-@click.option("--key", "key_reference", metavar="KEY", help="Key id or alias; else evs/default.")
-@thick_option
-@click.option("--description", default="", help="Up to 255 characters.")
-@output_option
-@pass_session
-def create(
-    session: Session,
-    name: str,
-    size: int,
-    key_reference: str | None,
-    thick: bool,
-    description: str,
-) -> None:
-    """Create an encrypted volume."""
-    wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
-    made = create_volume(session.api, wanted)
-    show_volume(session, made["id"])
-
-
-def wanted_volume(
-    api: Api, name: str, size: int, key_reference: str | None, thick: bool, description: str
-) -> Object:
-    """A volume as a request to create one describes it."""
-    metadata = {"__system__encrypted": "1", PROVISIONING: "thick" if thick else "thin"}
-    if key_reference is not None:
-        metadata["__system__cmkid"] = api.key_id(key_reference)
-    return {
-        "name": name,
-        "size": size,
-        "description": description,
-        "availability_zone": "local",
-        "volume_type": "SSD",
-        "metadata": metadata,
-    }
-
-
-def check_volume(api: Api, wanted: Object) -> None:
-    """Have evsd say what it has against creating such a volume, its name first; makes nothing."""
-    api.request("POST", "/v2/{project}/cloudvolumes/check", {"volume": wanted})
-
-
-def create_volume(api: Api, wanted: Object) -> Object:
-    """Make a volume and wait until it is available; nothing is left of one that is interrupted."""
-    started, name = None, wanted["name"]
-    try:
-        with progress_bar(f"creating {name}") as progress:
-            with answered():
-                started = api.request("POST", "/v2.1/{project}/cloudvolumes", {"volume": wanted})
-            _pass_on_warning(started)
-            job = api.job(started["job_id"], progress)
-    except KeyboardInterrupt as interrupt:
-        if started is not None:
-            with uninterrupted():
-                interrupt.add_note(_unmade(api, name, started))
-        raise
-    volume: Object = api.volume(job["entities"]["volume_id"])["volume"]
-    return volume
-
-
-def _unmade(api: Api, name: str, started: Object) -> str:
-    """Take back a volume whose creation has begun; says what came of that."""
-    try:
-        job = api.request("GET", f"/v1/{{project}}/jobs/{started['job_id']}")
-        api.delete_volume(job["entities"]["volume_id"])
-    except Refused as error:
-        return f"volume {name} may be left, see evsctl list: {error.problem.message}"
-    return f"volume {name} was not made"
-
-
-def _pass_on_warning(started: Object) -> None:
+def pass_on_warning(started: Object) -> None:
     """What evsd has to say of a job that it has begun all the same."""
     if "warning" in started:
         warn(started["warning"])
@@ -174,7 +94,7 @@ def extend(session: Session, name: str, size: int) -> None:
     volume = api.volume(name)["volume"]
     path = f"/v2.1/{{project}}/cloudvolumes/{volume['id']}/action"
     started = api.request("POST", path, {"os-extend": {"new_size": size}})
-    _pass_on_warning(started)
+    pass_on_warning(started)
     outcome = f"evsd goes on extending it: evsctl show {volume['name']}"
     with noted(outcome), progress_bar(f"extending {volume['name']}") as progress:
         api.job(started["job_id"], progress)
@@ -242,7 +162,12 @@ def _recovered(volume: Object, where: Api) -> str:
     return "\n".join(lines)
 
 
-COMMANDS = (create, list_volumes, show, update, extend, delete, recover)
+COMMANDS = (list_volumes, show, update, extend, delete, recover)
+
+
+def tag_text(key: str, value: str) -> str:
+    """A tag, as it is written on the command line."""
+    return f"{key}={value}" if value else key
 
 
 def show_volume(session: Session, name: str) -> None:
@@ -305,6 +230,7 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             "attached by": metadata.get(ATTACHED_BY, "-"),
             "access": ACCESS_MODES.get(metadata.get(ACCESS_MODE, ""), "-"),
             "connected": metadata.get(CLIENTS, "-"),
+            "tags": ", ".join(tag_text(*tag) for tag in sorted(volume["tags"].items())) or "-",
             "description": volume["description"] or "-",
             "created": f"{volume['created_at'][:19]} UTC",
             **({"next": "; ".join(todo)} if todo else {}),

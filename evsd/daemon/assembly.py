@@ -104,6 +104,7 @@ def _host(
             _filesystems(state, pool), settings.space.low_percent, database.hold_reserve
         ),
         region=region_of(database, settings.region),
+        zone=settings.availability_zone,
         servers=servers,
         jobs=Jobs(database, own_id),
         owners=owners,

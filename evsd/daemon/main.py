@@ -61,8 +61,8 @@ log = structlog.get_logger()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML file with more settings: region, pool, user, [hsm], [audit], [attach], [space], "
-    "[unix_users], [database], [tls].",
+    help="TOML file with more settings: region, availability_zone, pool, user, [hsm], [audit], "
+    "[attach], [space], [unix_users], [database], [tls].",
 )
 @click.option(
     "--new-database",

@@ -3,6 +3,7 @@
 ::
 
     region = "local"                   # its name; by default that of the last start
+    availability_zone = "local"        # its name, the only one, in which volumes are made
     pool = "/srv/evsd"                 # default: STATE_DIR/pool
     user = "evsd"                      # whom evsd becomes when root starts it; "root" to stay
 
@@ -223,12 +224,16 @@ class DatabaseSettings(BaseModel):
             raise BadSettings(f"[database] url can't be used: {error}") from error
 
 
+WordSetting = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
 class FileSettings(BaseModel):
     """What the TOML file may hold."""
 
     model_config = ConfigDict(extra="forbid")
 
-    region: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
+    region: WordSetting | None = None
+    availability_zone: WordSetting = "local"
     pool: Annotated[Path, AfterValidator(_absolute)] | None = None
     user: str | None = None
     hsm: HsmSettings | None = None

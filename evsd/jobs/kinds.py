@@ -29,6 +29,7 @@ class Work:
     def __init__(self, stopping: threading.Event, *, resumed: bool = False) -> None:
         self._stopping, self._cancelled = stopping, threading.Event()
         self.resumed, self.percent = resumed, 0
+        self.ended = threading.Event()  # however it ended
 
     def progress(self, done: int, whole: int) -> None:
         """So much is done; raises `Stopped` or `Cancelled` where it is not to go on."""

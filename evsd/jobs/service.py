@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -99,10 +101,19 @@ class Jobs(Resource):
     def cancel(self, job_id: str) -> None:
         """Have it undone, and wait until it has ended; nothing happens where it has."""
         with self._lock:
-            work, thread = self._works.get(job_id), self._threads.get(job_id)
-        if work is not None and thread is not None:
+            work = self._works.get(job_id)
+        if work is not None:
             work.cancel()
-            thread.join()
+            work.ended.wait()
+
+    def do(self, job: Job) -> Job:
+        """Do it in this thread, as a part of another job, also where it lasts; `start` otherwise.
+
+        Raises what it is refused with, when it was undone; `Stopped`.
+        """
+        kind, work = self._kinds[job.type], Work(self._stopping)
+        with self._known(job, work):
+            return self._do(kind, job, work)
 
     def percent(self, job: Job) -> int:
         """How far it is."""
@@ -124,9 +135,22 @@ class Jobs(Resource):
         thread.start()
         return job
 
+    @contextmanager
+    def _known(self, job: Job, work: Work) -> Iterator[None]:
+        """Others can ask how far it is, cancel it, and wait for its end."""
+        with self._lock:
+            self._works[job.id] = work
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._works[job.id]
+            work.ended.set()
+
     def _do_alone(self, kind: JobKind, job: Job, work: Work) -> None:
         try:
-            self._do(kind, job, work)
+            with self._known(job, work):
+                self._do(kind, job, work)
         except Stopped:
             log.warning("it is resumed, or undone, at the next start", job=job.id, type=job.type)
         except PublishedError as error:
@@ -135,7 +159,7 @@ class Jobs(Resource):
             log.exception("job failed", job=job.id, type=job.type)
         finally:
             with self._lock:
-                del self._works[job.id], self._threads[job.id]
+                del self._threads[job.id]
 
     def _do(self, kind: JobKind, job: Job, work: Work) -> Job:
         step = kind.resume if work.resumed else kind.run

@@ -25,6 +25,14 @@ class RecordRefusal(Request[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordChange(Request[None]):
+    """Write down a change of evsd's own records that is about to be made."""
+
+    action: str
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
 class CheckAuditSignatures(Request[list[int] | None]):
     """Which of these (hash, signature) pairs are false, by index; None without the token."""
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from evsd.audit.log import AuditLog
 from evsd.errors import PublishedError
 from evsd.key_channel.call import Call
-from evsd.key_channel.shared import Context, RecordRefusal
+from evsd.key_channel.shared import Context, RecordChange, RecordRefusal
 
 OK = "ok"
 
@@ -90,6 +90,11 @@ class UsageLog:
         """What was refused before its use began; it is on disk after `AuditLog.sync`."""
         use = Use(request.key_id, None, request.context)
         self._record(call, request.action, use, request.code, durable=False)
+
+    @RecordChange.handler
+    def record_change(self, call: Call, request: RecordChange) -> None:
+        """What evsd is about to change in its own records; it is on disk then."""
+        self._record(call, request.action, Use("", None, request.context), OK, durable=True)
 
     def _record(self, call: Call, action: str, use: Use, result: str, *, durable: bool) -> None:
         self._audit.append(durable=durable, **_fields(call, action, use, result))

@@ -36,7 +36,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('20261129_hosts');
+INSERT INTO "alembic_version" VALUES('20261129_client_tokens');
 CREATE TABLE attachments (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -57,6 +57,16 @@ CREATE TABLE audit_marks (
 	sequence INTEGER NOT NULL, 
 	hash VARCHAR(64) NOT NULL, 
 	PRIMARY KEY (id)
+);
+CREATE TABLE client_tokens (
+	project_id VARCHAR(64) NOT NULL, 
+	token VARCHAR(36) NOT NULL, 
+	digest VARCHAR(64) NOT NULL, 
+	job_id VARCHAR(64) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	PRIMARY KEY (project_id, token), 
+	FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE, 
+	FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
 CREATE TABLE clock (
 	id INTEGER NOT NULL, 
@@ -199,7 +209,7 @@ CREATE TABLE projects (
 CREATE TABLE quotas (
 	project_id VARCHAR(64) NOT NULL, 
 	volumes INTEGER, 
-	gigabytes INTEGER, 
+	gigabytes INTEGER, snapshots INTEGER, 
 	PRIMARY KEY (project_id), 
 	FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE
 );
@@ -274,3 +284,4 @@ CREATE INDEX ix_access_keys_expires_at ON access_keys (expires_at);
 CREATE INDEX ix_keys_listed ON keys (project_id, created_at, id, status);
 CREATE INDEX ix_key_dependents_key_id ON key_dependents (key_id);
 CREATE INDEX ix_servers_status ON servers (status);
+CREATE INDEX ix_client_tokens_created_at ON client_tokens (created_at);

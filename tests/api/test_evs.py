@@ -26,6 +26,7 @@ from huaweicloudsdkevs.v2 import (
 
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, running_evsd, until
+from tests.support.evs import create, refusal, show
 from tests.support.filling import FILLING_SLOWLY, under_way
 
 
@@ -40,27 +41,6 @@ def tcp_evsd() -> Iterator[Evsd]:
 @pytest.fixture(scope="module")
 def sdk(make_client: MakeClient) -> Any:
     return make_client(EvsClient)
-
-
-def create(sdk: Any, name: str, **fields: Any) -> str:
-    """Make a volume and wait for its job; returns its id."""
-    option = CreateVolumeOption(
-        name=name, size=1, volume_type="SSD", availability_zone="az1", **fields
-    )
-    made = sdk.create_volume(CreateVolumeRequest(body=CreateVolumeRequestBody(volume=option)))
-    job = sdk.show_job(ShowJobRequest(job_id=made.job_id))
-    assert (job.status, job.job_type, job.entities.name) == ("SUCCESS", "createVolume", name)
-    return str(job.entities.volume_id)
-
-
-def show(sdk: Any, volume_id: str) -> Any:
-    return sdk.show_volume(ShowVolumeRequest(volume_id=volume_id)).volume
-
-
-def refusal(call: Any, request: Any) -> tuple[int, str]:
-    with pytest.raises(ClientRequestException) as caught:
-        call(request)
-    return caught.value.status_code, caught.value.error_code
 
 
 def test_a_volume_is_created_under_the_key_that_was_asked_for(sdk: Any, tcp_evsd: Evsd) -> None:
@@ -84,7 +64,7 @@ def test_a_plain_volume_is_refused(sdk: Any) -> None:
         name="plain",
         size=1,
         volume_type="SSD",
-        availability_zone="az1",
+        availability_zone="local",
         metadata={"__system__encrypted": "0"},
     )
     request = CreateVolumeRequest(body=CreateVolumeRequestBody(volume=option))
@@ -136,7 +116,7 @@ def test_a_thick_volume_is_created_while_its_job_runs(sdk: Any, tcp_evsd: Evsd) 
         name="thick",
         size=3,
         volume_type="SSD",
-        availability_zone="az1",
+        availability_zone="local",
         metadata={"evsd:provisioning": "thick"},
     )
     made = sdk.create_volume(CreateVolumeRequest(body=CreateVolumeRequestBody(volume=option)))

@@ -40,6 +40,11 @@ class Volumes:
         path = self.base.replace("/v2/", "/v3/").replace("cloudvolumes", "attachments")
         assert self.http.post(path, json={"attachment": wanted}).status_code == 200
 
+    def type_id(self, name: str) -> str:
+        path = self.base.replace("cloudvolumes", "types")
+        found = {kind["name"]: kind["id"] for kind in self.http.get(path).json()["volume_types"]}
+        return str(found[name])
+
     def get(self, query: str = "") -> httpx.Response:
         return self.http.get(f"{self.base}/detail?{query}")
 
@@ -116,6 +121,8 @@ def test_volumes_are_found_by_what_tells_them_apart(volumes: Volumes) -> None:
         ({"metadata": strange}, {"disk-1", "disk-3"}),
         ({"not_metadata": odd}, {"disk-0", "disk-2", "disk-4"}),
         ({"volume_type_id": "SAS"}, {"disk-4"}),
+        ({"volume_type_id": volumes.type_id("SAS")}, {"disk-4"}),
+        ({"id": volumes.ids["disk-0"], "ids": f"['{volumes.ids['disk-1']}']"}, {"disk-1"}),
         ({"server_id": "host-a"}, {"disk-3"}),
         ({"server_id": "host-a", "metadata": json.dumps({"parity": "even"})}, set()),
         ({"status": "reserved"}, {"disk-3"}),
@@ -124,25 +131,28 @@ def test_volumes_are_found_by_what_tells_them_apart(volumes: Volumes) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "code"),
     [
-        "nmae=disk-1",
-        "all_tenants=1",
-        "name=disk-1&name=disk-2",
-        "id=&id=",
-        "metadata=nonsense",
-        "metadata=%5B%5D",
-        "metadata=%7B%22a%22%3A1%7D",
-        f"metadata={'[' * 4000}",
-        "not_metadata=",
-        "multiattach=perhaps",
-        "sort_key=name",
-        "sort_dir=up",
+        ("nmae=disk-1", "EVS.1009"),
+        ("all_tenants=1", "EVS.1009"),
+        ("name=disk-1&name=disk-2", "EVS.1009"),
+        ("id=&id=", "EVS.1009"),
+        ("metadata=nonsense", "EVS.1058"),
+        ("metadata=%5B%5D", "EVS.1058"),
+        ("metadata=%7B%22a%22%3A1%7D", "EVS.1058"),
+        (f"metadata={'[' * 4000}", "EVS.1058"),
+        ("not_metadata=", "EVS.1058"),
+        ("multiattach=perhaps", "EVS.1009"),
+        ("sort_key=name", "EVS.1039"),
+        ("sort_dir=up", "EVS.1040"),
+        (f"ids={MISSING * 61}", "EVS.1009"),
     ],
 )
-def test_a_filter_that_can_not_be_followed_is_refused(volumes: Volumes, query: str) -> None:
+def test_a_filter_that_can_not_be_followed_is_refused(
+    volumes: Volumes, query: str, code: str
+) -> None:
     answer = volumes.get(query)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "EVS.1009")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
 
 
 @pytest.mark.parametrize("marker", [MISSING, "nonsense", "%00", "x" * 1000])

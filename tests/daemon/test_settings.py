@@ -13,7 +13,7 @@ from tests.support.daemon import VENV_BIN, Evsd, running_evsd, temporary_state
 
 ROLE = '[unix_users] x must be a role ("Security Administrator", '
 MISTAKES = [
-    ('novelty = "x"', ["novelty is unknown; known here: region, pool, user"]),
+    ('novelty = "x"', ["novelty is unknown; known here: region, availability_zone, pool, user"]),
     ("region = 3", ["region must be text in quotes, not 3"]),
     ('pool = "relative"', ["pool must be an absolute path", '"relative"']),
     ("user = true", ["user must be text in quotes, not true"]),

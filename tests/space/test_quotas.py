@@ -77,11 +77,12 @@ def test_the_quota_is_shown_as_published_with_what_is_in_use(limited: Evsd) -> N
     assert [line.split() for line in table[1:]] == [
         ["volumes", "1", "7"],
         ["gigabytes", "2G", "no", "limit"],
+        ["snapshots", "0", "no", "limit"],
     ]
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"volumes": -2}, {"volumes": "5"}, {"gigabytes": 1.5}, {"snapshots": 3}]
+    "wanted", [{"volumes": -2}, {"volumes": "5"}, {"gigabytes": 1.5}, {"backups": 3}]
 )
 def test_a_limit_that_is_none_is_refused(limited: Evsd, wanted: Any) -> None:
     refused = ask(limited, "PUT", QUOTA, {"quota_set": wanted})

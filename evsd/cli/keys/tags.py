@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from evsd.cli.output import Session, output_option, pass_session, table
+from evsd.cli.tags import tag_pairs
 
 
 @click.command()
@@ -16,8 +17,7 @@ from evsd.cli.output import Session, output_option, pass_session, table
 @pass_session
 def tag(session: Session, reference: str, tags: Sequence[str]) -> None:
     """Tag a key, or change the values of its tags."""
-    pairs = [dict(zip(("key", "value"), text.partition("=")[::2], strict=True)) for text in tags]
-    _change(session, reference, "create", pairs)
+    _change(session, reference, "create", tag_pairs(tags))
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evsd.errors import PublishedError
-from evsd.services.evs.limits import MAX_SIZE_GIB
+from evsd.services.evs.limits import BATCH_LIMIT, MAX_SIZE_GIB, TAG_LIMIT
 
 
 class EvsError(PublishedError):
@@ -58,9 +58,121 @@ class VolumeTypeUnknown(EvsError):
     template = "volume type {value!r} does not exist"
 
 
+class VolumeZoneUnknown(EvsError):
+    code, status = "EVS.1036", 400
+    template = "availability zone {zone!r} does not exist"
+    remedy_template = "there is one here: {known}; evsd's setting availability_zone names it"
+
+
+class VolumeCountInvalid(EvsError):
+    code, status = "EVS.1021", 400
+    template = f"bad count {{value!r}}: a whole number from 1 to {BATCH_LIMIT}"
+
+
+class VolumesNotCreated(EvsError):
+    code, status = "EVS.5500", 500
+    template = "{failed} of {whole} volumes were not created, the first because: {reason}"
+    remedy_template = "its job has a part for each volume; of those that failed nothing is left"
+
+
+class VolumePassthroughInvalid(EvsError):
+    code, status = "EVS.1057", 400
+    template = "bad hw:passthrough {value!r}: volumes here are no SCSI devices"
+    remedy_template = "leave it out, or say false"
+
+
+class ClientTokenInvalid(EvsError):
+    code, status = "EVS.2218", 400
+    template = "bad X-Client-Token {value!r}: it is not a UUID"
+
+
+class ClientTokenReused(EvsError):
+    code, status = "EVS.2219", 400
+    template = "X-Client-Token {token} was used for another request"
+    remedy_template = "make a new token for each request, and repeat that one unchanged"
+
+
+class ClientTokenExpired(EvsError):
+    code, status = "EVS.2220", 400
+    template = "X-Client-Token {token} was first used more than 8 hours ago"
+    remedy_template = "look what that request has made; for a new one make a new token"
+
+
+class VolumeTypeNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "volume type {value!r} does not exist"
+
+
+class VolumeNotRetyped(EvsError):
+    code, status = "EVS.2087", 400
+    template = "volume {name} of type {old} can't become {new}: {reason}"
+
+
+class VolumeNotTransferable(EvsError):
+    code, status = "EVS.5400", 400
+    template = "volume {name} can't be transferred: it is encrypted, as every volume here is"
+    remedy_template = "copy its data: evsctl export, then evsctl --project OTHER import"
+
+
+class TransferNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "transfer {name} does not exist"
+    remedy_template = "volumes here are encrypted, and encrypted ones are never transferred"
+
+
+class VolumeTagInvalid(EvsError):
+    code, status = "EVS.1062", 400
+    template = "bad tag: {reason}"
+    remedy_template = "keys have 1 to 36 characters, values up to 43"
+
+
+class VolumeTagQuotaExceeded(EvsError):
+    code, status = "EVS.1061", 400
+    template = "volume {name} would have more than {limit} tags"
+    remedy_template = f"a volume has at most {TAG_LIMIT}: remove one first"
+
+
+class VolumeTagNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "volume {name} has no tag {tag}"
+
+
+class VolumeMetadataFixed(EvsError):
+    code, status = "EVS.2047", 400
+    template = "metadata {key} of a volume can't be changed"
+    remedy_template = "its key and how it is stored are fixed when it is made"
+
+
+class VolumeMetadataTooLong(EvsError):
+    code, status = "EVS.1005", 400
+    template = "the metadata of volume {name} would have more than {limit} characters"
+
+
+class VolumeMetadataNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "volume {name} has no metadata {key}"
+
+
 class EvsLimitInvalid(EvsError):
     code, status = "EVS.1023", 400
     template = "bad limit or offset {value!r}: limit is 1 to 1000, offset 0 or more"
+
+
+class EvsSortKeyInvalid(EvsError):
+    code, status = "EVS.1039", 400
+    template = "bad sort_key {value!r}: {reason}"
+
+
+class EvsSortDirectionInvalid(EvsError):
+    code, status = "EVS.1040", 400
+    template = "bad sort_dir {value!r}: {reason}"
+
+
+class VolumeFilterInvalid(EvsError):
+    code, status = "EVS.1058", 400
+    template = (
+        'bad filter for metadata {value!r}: it is no object of texts like {{"name": "value"}}'
+    )
 
 
 class VolumeMarkerUnknown(EvsError):

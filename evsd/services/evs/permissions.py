@@ -28,8 +28,20 @@ class EvsPermission(Permission):
     VOLUME_SHOW = "evs:volumes:get"
     VOLUME_UPDATE = "evs:volumes:update"
     VOLUME_EXTEND = "evs:volumes:extend"
+    VOLUME_RETYPE = "evs:volumes:retype"
     VOLUME_MANAGE = "evs:volumes:manage"
     VOLUME_DELETE = "evs:volumes:delete"
+    VOLUME_TAG_SHOW = "evs:volumeTags:getById"
+    VOLUME_TAG_LIST = "evs:volumeTags:list"
+    VOLUME_TAG_CREATE = "evs:volumeTags:create"
+    VOLUME_TAG_UPDATE = "evs:volumeTags:update"
+    VOLUMES_BY_TAG = "evs:volumeTags:get"
+    TYPE_SHOW = "evs:types:get"
+    TRANSFER_CREATE = "evs:transfers:create"
+    TRANSFER_LIST = "evs:transfers:list"
+    TRANSFER_SHOW = "evs:transfers:get"
+    TRANSFER_ACCEPT = "evs:transfers:accept"
+    TRANSFER_DELETE = "evs:transfers:delete"
     HEADER_BACKUP = "evs:volumes:backupHeader"
     HEADER_RESTORE = "evs:volumes:restoreHeader"
     VOLUME_ATTACH = "evs:volumes:attach"
@@ -48,8 +60,20 @@ POLICY: dict[Permission, Roles] = {
     EvsPermission.VOLUME_SHOW: READERS,
     EvsPermission.VOLUME_UPDATE: VOLUME_USERS,
     EvsPermission.VOLUME_EXTEND: VOLUME_USERS,
+    EvsPermission.VOLUME_RETYPE: VOLUME_USERS,
     EvsPermission.VOLUME_MANAGE: ONLY_OPERATOR,
     EvsPermission.VOLUME_DELETE: VOLUME_USERS,
+    EvsPermission.VOLUME_TAG_SHOW: READERS,
+    EvsPermission.VOLUME_TAG_LIST: READERS,
+    EvsPermission.VOLUME_TAG_CREATE: VOLUME_USERS,
+    EvsPermission.VOLUME_TAG_UPDATE: VOLUME_USERS,
+    EvsPermission.VOLUMES_BY_TAG: READERS,
+    EvsPermission.TYPE_SHOW: READERS,
+    EvsPermission.TRANSFER_CREATE: VOLUME_USERS,
+    EvsPermission.TRANSFER_LIST: READERS,
+    EvsPermission.TRANSFER_SHOW: READERS,
+    EvsPermission.TRANSFER_ACCEPT: VOLUME_USERS,
+    EvsPermission.TRANSFER_DELETE: VOLUME_USERS,
     # With a keyslot that an administrator added, a backup is as good as the right to attach.
     EvsPermission.HEADER_BACKUP: VOLUME_USERS,
     EvsPermission.HEADER_RESTORE: VOLUME_USERS,
@@ -64,4 +88,9 @@ POLICY: dict[Permission, Roles] = {
     EvsPermission.STATUS_SHOW: EVERY_CALLER,
 }
 
-declare(POLICY, roles=[EVS_ADMINISTRATOR], domain=VOLUME_SERVICE)
+declare(
+    POLICY,
+    roles=[EVS_ADMINISTRATOR],
+    audited=[EvsPermission.VOLUME_QUOTA_UPDATE],
+    domain=VOLUME_SERVICE,
+)

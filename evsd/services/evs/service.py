@@ -5,11 +5,14 @@ from __future__ import annotations
 from evsd.service import Host, Service
 from evsd.services.evs.attachments.service import AttachmentService
 from evsd.services.evs.volumes.luks_headers import VolumeHeaders
+from evsd.services.evs.volumes.metadata import VolumeMetadata
+from evsd.services.evs.volumes.new_volumes import NewVolumes
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.quotas import QuotaService
 from evsd.services.evs.volumes.registration import VolumeRegistration
 from evsd.services.evs.volumes.servable import Servable
 from evsd.services.evs.volumes.service import VolumeService
+from evsd.services.evs.volumes.tags import VolumeTags
 
 
 class EvsService(Service):
@@ -20,12 +23,13 @@ class EvsService(Service):
         database, keys, pool = host.database, host.keys, host.pool
         servable = Servable(keys, pool)
         self.attachments = AttachmentService(database, servable, host.servers, host.id)
-        self.volumes = VolumeService(
-            database, keys, pool, OwnUse(database, servable, host.servers), host.jobs
-        )
+        own_use = OwnUse(database, servable, host.servers)
+        self.volumes = VolumeService(database, pool, own_use, host.jobs)
+        self.new_volumes = NewVolumes(database, keys, host.jobs, host.zone)
+        self.tags, self.metadata = VolumeTags(database), VolumeMetadata(database)
         self.registration = VolumeRegistration(database, keys, pool)
         self.headers = VolumeHeaders(database, keys, pool)
-        self.quotas = QuotaService(database)
+        self.quotas = QuotaService(database, keys)
 
     def start(self) -> None:
         """End attachments that were left unfinished, then take up what was begun with volumes."""

@@ -44,6 +44,20 @@ class Quota(Base):
     )
     volumes: Mapped[int | None]
     gigabytes: Mapped[int | None]
+    snapshots: Mapped[int | None]
+
+
+class ClientToken(Base):
+    """A request that may be repeated, see `volumes.client_tokens`: what it asked for, and began."""
+
+    __tablename__ = "client_tokens"
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    token: Mapped[str] = mapped_column(String(36), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Attachment(OnHost, Stateful):

@@ -1,12 +1,33 @@
 """EVS v2.1 and Cinder v3 as published, and paths of evsd's own."""
 
 from evsd.api.router import Router
-from evsd.services.evs.routes import cinder, luks_headers, quotas, status, volume_lists, volumes
+from evsd.services.evs.routes import (
+    attachments,
+    cinder_volumes,
+    jobs,
+    luks_headers,
+    metadata,
+    quotas,
+    status,
+    tags,
+    transfers,
+    types,
+    vendor_tags,
+    volume_lists,
+    volumes,
+)
 
 ROUTERS: tuple[Router, ...] = (
     volume_lists.routes,  # before what takes any word for a volume's id
+    tags.routes,
+    vendor_tags.routes,
     volumes.routes,
-    cinder.routes,
+    jobs.routes,
+    cinder_volumes.routes,
+    metadata.routes,
+    types.routes,
+    transfers.routes,
+    attachments.routes,
     luks_headers.routes,
     *quotas.ROUTERS,
     status.routes,

@@ -13,7 +13,8 @@ from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
-from evsd.services.evs.routes.volumes import ShowVolumeResponse, show_view
+from evsd.services.evs.routes.volume_views import show_view
+from evsd.services.evs.routes.volumes import ShowVolumeResponse
 from evsd.services.evs.style import CINDER
 from evsd.services.evs.volumes.luks_headers import BACKUP_LENGTH
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field, StrictInt
 
 from evsd.api.router import Router, router
-from evsd.api.routes import CallingPrincipal, Model, by_policy, needs, owns_project
+from evsd.api.routes import Caller, CallingPrincipal, Model, by_policy, needs, owns_project
 from evsd.policy import allowed
 from evsd.principal import Principal
 from evsd.services.evs.errors import EvsRequestInvalid, PoolUnknown
@@ -18,12 +18,13 @@ from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.style import CINDER, EVS
 from evsd.services.evs.volumes.quotas import Limits
+from evsd.services.evs.volumes.types import TYPES
 from evsd.space import Level
 
 UNLIMITED, MOST = -1, 2**31 - 1
-# What the published answer has beside volumes and gigabytes: nothing of it is limited here.
-OTHERS = ("snapshots", "backups", "backup_gigabytes")
-TYPES = ("SATA", "SAS", "SSD")
+# What the published answer has besides: nothing of it is limited here.
+OTHERS = ("backups", "backup_gigabytes")
+LIMITED = ("volumes", "gigabytes", "snapshots")
 
 Limit = Annotated[StrictInt, Field(ge=UNLIMITED, le=MOST)]
 
@@ -35,6 +36,7 @@ class WantedQuota(Model):
 
     volumes: Limit | None = None
     gigabytes: Limit | None = None
+    snapshots: Limit | None = None
 
 
 class UpdateQuotaBody(Model):
@@ -97,17 +99,26 @@ def show_quota(
 
 @evs.put(f"/v2/{{project_id}}/{PATH}", **needs(EvsPermission.VOLUME_QUOTA_UPDATE))
 @cinder.put(f"/v3/{{project_id}}/{PATH}", **needs(EvsPermission.VOLUME_QUOTA_UPDATE))
-def update_quota(target_project_id: str, body: UpdateQuotaBody, evs: UsesEvs) -> QuotaResponse:
+def update_quota(
+    target_project_id: str, body: UpdateQuotaBody, call: Caller, evs: UsesEvs
+) -> QuotaResponse:
     """Set limits of any project. What it has beyond them it keeps."""
     wanted = body.quota_set
     unknown = set(wanted.model_extra or {}) - {"tenant_id", "force"}
     if unknown:
         raise EvsRequestInvalid(
-            reason=f"{min(unknown)} has no quota here: volumes and gigabytes have"
+            reason=f"{min(unknown)} has no quota here: {', '.join(LIMITED)} have"
         )
-    given = wanted.model_dump(include={"volumes", "gigabytes"}, exclude_none=True)
+    given = wanted.model_dump(include=set(LIMITED), exclude_none=True)
     changes = {name: None if limit == UNLIMITED else limit for name, limit in given.items()}
-    return QuotaResponse(quota_set=_shown(evs.quotas.set(target_project_id, **changes)))
+    return QuotaResponse(quota_set=_shown(evs.quotas.set(call, target_project_id, **changes)))
+
+
+@cinder.delete(f"/v3/{{project_id}}/{PATH}", **needs(EvsPermission.VOLUME_QUOTA_UPDATE))
+def remove_quota(target_project_id: str, call: Caller, evs: UsesEvs) -> Response:
+    """Set no limits to any project."""
+    evs.quotas.set(call, target_project_id, **dict.fromkeys(LIMITED))
+    return Response()
 
 
 @cinder.get(
@@ -160,6 +171,7 @@ def _shown(limits: Limits) -> dict[str, int]:
     return {
         "volumes": number(limits.volumes),
         "gigabytes": number(limits.gigabytes),
+        "snapshots": number(limits.snapshots),
         "per_volume_gigabytes": MAX_SIZE_GIB,
         **dict.fromkeys(others, UNLIMITED),
     }

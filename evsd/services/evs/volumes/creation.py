@@ -35,14 +35,17 @@ from nbd_plugin import luks2
 
 @dataclass(frozen=True, slots=True)
 class NewVolume:
-    """What a caller asks for, already checked for form. Without `cmk_id`: the default key."""
+    """What a caller asks for, already checked for form; None is for what evsd chooses.
 
-    name: str
+    Without `cmk_id` that is the project's default key.
+    """
+
+    name: str | None
     size_gib: int
     thick: bool = False
     description: str = ""
     volume_type: str = "SSD"
-    availability_zone: str = "local"
+    availability_zone: str | None = None
     cmk_id: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -124,11 +127,11 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -
     return Volume(
         id=volume_id,
         project_id=call.project_id,
-        name=wanted.name,
+        name=str(wanted.name),
         description=wanted.description,
         size_gib=wanted.size_gib,
         volume_type=wanted.volume_type,
-        availability_zone=wanted.availability_zone,
+        availability_zone=str(wanted.availability_zone),
         status=VolumeStatus.CREATING,
         thin=not wanted.thick,
         cmk_id=key.cmk_id,

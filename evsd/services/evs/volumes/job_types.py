@@ -11,6 +11,8 @@ from evsd.jobs.tables import Job
 from evsd.services.evs.tables import Volume
 
 CREATE, DELETE, EXTEND = "createVolume", "deleteVolume", "extendVolume"
+BATCH_CREATE, RETYPE = "batchCreateVolume", "retypeVolume"
+PARTS = "sub_jobs"  # the ids of the jobs that a job of several volumes consists of
 
 
 def about(volume: Volume, *, size_gib: int | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How many volumes, of how many GiB in all, a project may have.
+"""How many volumes and snapshots, of how many GiB in all, a project may have.
 
 A limit is held in the transaction that makes the record it is about: of two requests that would
 go beyond it together one is refused.
@@ -6,13 +6,16 @@ go beyond it together one is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evsd.jobs.service import RUNNING
 from evsd.jobs.tables import Job
+from evsd.key_channel.call import Call
+from evsd.key_channel.shared import RecordChange
+from evsd.key_client.process import KeyProcess
 from evsd.services.evs.errors import EvsProjectMismatch, GigabyteQuotaExceeded, VolumeQuotaExceeded
 from evsd.services.evs.tables import Quota, Volume
 from evsd.services.evs.volumes import job_types
@@ -26,6 +29,14 @@ class Limits:
 
     volumes: int | None = None
     gigabytes: int | None = None
+    snapshots: int | None = None
+
+    @classmethod
+    def of(cls, quota: Quota | None) -> Limits:
+        """As they are on record."""
+        if quota is None:
+            return cls()
+        return cls(quota.volumes, quota.gigabytes, quota.snapshots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +52,8 @@ class Usage:
 class QuotaService:
     """The quotas of all projects."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, keys: KeyProcess) -> None:
+        self._database, self._keys = database, keys
 
     def show(self, project_id: str) -> tuple[Limits, Usage]:
         """What a project may have, and has; raises `EvsProjectMismatch` where there is none."""
@@ -51,15 +62,19 @@ class QuotaService:
                 raise EvsProjectMismatch(project_id=project_id)
             return _limits(session, project_id), _usage(session, project_id)
 
-    def set(self, project_id: str, **changes: int | None) -> Limits:
-        """Change limits; what a project has already it keeps."""
-        with self._database.transaction() as session:
+    def set(self, call: Call, project_id: str, **changes: int | None) -> Limits:
+        """Change limits; what a project has already it keeps.
+
+        The change is in the audit log before it is made: what can't be recorded is not done.
+        """
+        with self._database.reading() as session:
             if session.get(Project, project_id) is None:
                 raise EvsProjectMismatch(project_id=project_id)
+        asked = {name: "unlimited" if n is None else str(n) for name, n in changes.items()}
+        self._keys.call(call, RecordChange("update-quota", {"of_project": project_id, **asked}))
+        with self._database.transaction() as session:
             limits = replace(_limits(session, project_id), **changes)
-            session.merge(
-                Quota(project_id=project_id, volumes=limits.volumes, gigabytes=limits.gigabytes)
-            )
+            session.merge(Quota(project_id=project_id, **asdict(limits)))
         return limits
 
     def promised(self) -> int:
@@ -90,8 +105,7 @@ def require(session: Session, project_id: str, *, volumes: int = 0, gigabytes: i
 
 def _limits(session: Session, project_id: str) -> Limits:
     # Locked until the end of a transaction, where the database can do that: SQLite has one writer.
-    quota = session.get(Quota, project_id, with_for_update=True)
-    return Limits() if quota is None else Limits(quota.volumes, quota.gigabytes)
+    return Limits.of(session.get(Quota, project_id, with_for_update=True))
 
 
 def _usage(session: Session, project_id: str) -> Usage:

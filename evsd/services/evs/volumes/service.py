@@ -8,7 +8,7 @@ overwritten that somebody can have data in.
 
 from __future__ import annotations
 
-import uuid
+from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import select
@@ -17,81 +17,54 @@ from sqlalchemy.orm import Session
 
 from evsd.jobs.service import Jobs, finish
 from evsd.jobs.tables import Job
-from evsd.key_channel.call import Call
-from evsd.key_client.process import KeyProcess
 from evsd.pools.pool import Pool
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
     JobNotFound,
-    VolumeEncryptionInvalid,
-    VolumeKeyNotEnabled,
     VolumeNameTaken,
     VolumeNotDeletable,
     VolumeNotExtendable,
     VolumeNotLarger,
+    VolumeNotRetyped,
 )
-from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import job_types, quotas
+from evsd.services.evs.volumes.batches import BatchCreation, parts_of
 from evsd.services.evs.volumes.comparison import compare
-from evsd.services.evs.volumes.creation import Creation, NewVolume, arguments_of, new_record
+from evsd.services.evs.volumes.creation import Creation
 from evsd.services.evs.volumes.deletion import Deletion, Removal
 from evsd.services.evs.volumes.extension import Extension
 from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
 from evsd.services.evs.volumes.own_use import OwnUse
-from evsd.services.evs.volumes.records import add_record, find
+from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.evs.volumes.types import TYPES, name_of
 from evsd.services.kms.consumers import rename_dependent
-from evsd.services.kms.errors import KeyNotFound, KeyUnusable
-from evsd.services.kms.operations import CreateServiceKey, ServiceKey
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
+
+RETYPABLE = (VolumeStatus.AVAILABLE, VolumeStatus.IN_USE)
 
 
 class VolumeService:
     """The volumes of all projects."""
 
-    def __init__(
-        self, database: Database, keys: KeyProcess, pool: Pool, own_use: OwnUse, jobs: Jobs
-    ) -> None:
-        self._database, self._keys, self._pool, self._jobs = database, keys, pool, jobs
+    def __init__(self, database: Database, pool: Pool, own_use: OwnUse, jobs: Jobs) -> None:
+        self._database, self._pool, self._jobs = database, pool, jobs
         removal = Removal(database, pool, own_use)
         self._kinds = (
             Creation(database, pool, own_use, removal),
             Extension(database, pool, own_use),
             Deletion(removal),
         )
-        jobs.add(*self._kinds)
+        self._batches = BatchCreation(database, jobs)
+        jobs.add(*self._kinds, self._batches)
 
     def start(self) -> None:
         """Go on with jobs that were interrupted, then look at what is in the pool."""
         self._jobs.resume(*self._kinds)
+        self._jobs.resume(self._batches)  # when its parts have ended
         compare(self._database, self._pool)
-
-    def check(self, project_id: str, wanted: NewVolume) -> None:
-        """Refuse a name that is taken, and what a quota forbids; `create` has the last word."""
-        if self.list_page(project_id, Page(limit=1), Filters({"name": wanted.name})).total:
-            raise VolumeNameTaken(name=wanted.name, reason="")
-        with self._database.reading() as session:
-            quotas.require(session, project_id, volumes=1, gigabytes=wanted.size_gib)
-
-    def create(self, call: Call, wanted: NewVolume) -> Job:
-        """Make a volume and its data key; returns the job, which is running for a thick one.
-
-        Raises `VolumeNameTaken`, `DelegationMissing`, `VolumeKeyNotEnabled`,
-        `VolumeEncryptionInvalid`, `PoolFailed`, and what a quota or a full pool refuses; nothing is
-        left of the volume then.
-        """
-        volume_id = str(uuid.uuid4())
-        self.check(call.project_id, wanted)  # before a data key is made for nothing
-        key = self._new_key(call, wanted.cmk_id, volume_id)
-        with self._database.transaction() as session:
-            quotas.require(session, call.project_id, volumes=1, gigabytes=wanted.size_gib)
-            volume = new_record(call, wanted, volume_id, key)
-            arguments = arguments_of(wanted, key)
-            job = self._begin(session, job_types.CREATE, volume, **arguments)
-            add_record(session, volume)
-        return self._jobs.start(job)
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
         """Make the volume larger; returns the job, which is running for a thick one.
@@ -110,6 +83,22 @@ class VolumeService:
             again = status == VolumeStatus.ERROR_EXTENDING
             job = self._begin(session, job_types.EXTEND, volume, size_gib=size_gib, again=again)
         return self._jobs.start(job)
+
+    def retype(self, project_id: str, volume_id: str, reference: str) -> Job:
+        """Give the volume a higher type, which changes nothing else; returns the job: it is done.
+
+        Raises `VolumeNotRetyped`.
+        """
+        with self._database.transaction() as session:
+            volume = find(session, project_id, volume_id)
+            new = name_of(reference)
+            reason = _against_retyping(volume, new)
+            if reason:
+                raise VolumeNotRetyped(
+                    name=volume.name, old=volume.volume_type, new=new[:64], reason=reason
+                )
+            volume.volume_type, volume.updated_at = new, utcnow()
+            return finish(session, self._begin(session, job_types.RETYPE, volume).id)
 
     def delete(self, project_id: str, volume_id: str) -> Job:
         """Destroy the volume; raises `VolumeNotDeletable` unless it is available.
@@ -139,10 +128,17 @@ class VolumeService:
         with self._database.reading() as session:
             return find_page(session, project_id, page, filters)
 
-    def all_tags(self, project_id: str) -> list[dict[str, str]]:
-        """The tags of each of a project's volumes."""
+    def summary(self, project_id: str) -> tuple[int, int, dict[str, list[str]]]:
+        """How many volumes, of how many GiB, and the metadata that their users gave them."""
+        metadata: dict[str, set[str]] = defaultdict(set)
+        query = select(Volume.size_gib, Volume.extra_metadata)
         with self._database.reading() as session:
-            return list(session.scalars(select(Volume.tags).where(Volume.project_id == project_id)))
+            found = session.execute(query.where(Volume.project_id == project_id)).all()
+        for _, pairs in found:
+            for key, value in pairs.items():
+                metadata[key].add(value)
+        sizes = [size for size, _ in found]
+        return len(sizes), sum(sizes), {key: sorted(metadata[key]) for key in sorted(metadata)}
 
     def update(
         self, project_id: str, volume_id: str, name: str | None, description: str | None
@@ -169,6 +165,15 @@ class VolumeService:
             raise JobNotFound(job_id=job_id)
         return job
 
+    def parts(self, job: Job) -> list[Job]:
+        """The jobs that it consists of; none of one that is about one volume."""
+        with self._database.reading() as session:
+            return parts_of(session, job)
+
+    def ids_of(self, job: Job) -> list[str]:
+        """The volumes that a job is about."""
+        return [job_types.volume_of(part) for part in self.parts(job) or [job]]
+
     def _begin(
         self,
         session: Session,
@@ -188,11 +193,14 @@ class VolumeService:
         if job_id is not None:
             self._jobs.cancel(job_id)
 
-    def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> ServiceKey:
-        context = encryption_context(call.project_id, volume_id)
-        try:
-            return self._keys.call(call, CreateServiceKey(CONSUMER.service, cmk_id, context))
-        except KeyUnusable as error:
-            raise VolumeKeyNotEnabled(reason=error.text) from error
-        except KeyNotFound as error:
-            raise VolumeEncryptionInvalid(reason=error.message) from error
+
+def _against_retyping(volume: Volume, new: str) -> str:
+    """Why a volume can't have this type; empty if it can."""
+    if volume.status not in RETYPABLE:
+        return f"it is {volume.status}, only an available or attached one's can be changed"
+    if new not in TYPES:
+        return f"there are {', '.join(TYPES)}"
+    old = TYPES.get(volume.volume_type)
+    if old is not None and TYPES[new].rank <= old.rank:
+        return "it is not a higher one"
+    return ""

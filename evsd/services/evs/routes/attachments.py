@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
 from pydantic import AfterValidator, ConfigDict, Field
 
-from evsd.api.fields import MAX_OFFSET, VolumeId
+from evsd.api.fields import MAX_OFFSET
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.attachments import connector
@@ -19,13 +18,7 @@ from evsd.services.evs.attachments.states import SERVING
 from evsd.services.evs.errors import EvsRequestInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
-from evsd.services.evs.routes.volume_lists import OnceEach
-from evsd.services.evs.routes.volumes import (
-    ExtendVolumeBody,
-    ShowVolumeResponse,
-    VolumeName,
-    show_view,
-)
+from evsd.services.evs.routes.volume_filters import OnceEach
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import CINDER
 from evsd.services.evs.tables import Attachment
@@ -145,54 +138,8 @@ class DetachResponse(Model):
     disconnected: list[ClientView]
 
 
-class PoolReference(Model):
-    """Which file of the pool."""
-
-    source_name: Annotated[str, Field(alias="source-name", max_length=64)]
-
-
-class ManagedVolume(Model):
-    """A volume that is there already. Cinder's `host` is ignored: there is one pool."""
-
-    ref: PoolReference
-    name: VolumeName | None = None
-
-
-class ManageVolumeBody(Model):
-    """Manage."""
-
-    volume: ManagedVolume
-
-
 routes: Router = router(CINDER, "Cinder")
 BASE = "/v3/{project_id}/attachments"
-
-
-@routes.post(
-    "/v3/{project_id}/manageable_volumes", status_code=202, **needs(EvsPermission.VOLUME_MANAGE)
-)
-def manage_volume(body: ManageVolumeBody, call: Caller, evs: UsesEvs) -> ShowVolumeResponse:
-    """Register a volume whose file is in the pool and whose record is lost.
-
-    A CMK whose record is lost too is registered with it, disabled; so is their project.
-    """
-    wanted = body.volume
-    volume = evs.registration.register(call, wanted.ref.source_name, wanted.name)
-    owner = replace(call, project_id=volume.project_id)
-    return ShowVolumeResponse(volume=show_view(owner, evs, volume.id))
-
-
-@routes.post(
-    "/v3/{project_id}/volumes/{volume_id}/action",
-    status_code=202,
-    **needs(EvsPermission.VOLUME_EXTEND),
-)
-def extend_volume(
-    volume_id: VolumeId, body: ExtendVolumeBody, call: Caller, evs: UsesEvs
-) -> Response:
-    """Extend, the one action on a volume: as EVS does it, but without a job to ask for."""
-    evs.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
-    return Response(status_code=202)
 
 
 @routes.post(BASE, **needs(EvsPermission.VOLUME_ATTACH))

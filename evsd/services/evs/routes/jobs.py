@@ -1,0 +1,94 @@
+"""Jobs of EVS, on their published path."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from evsd.api.router import Router, router
+from evsd.api.routes import Caller, Model, needs
+from evsd.jobs.tables import Job
+from evsd.services.evs.permissions import EvsPermission
+from evsd.services.evs.routes.dependencies import UsesEvs
+from evsd.services.evs.style import EVS
+
+
+class JobEntities(Model):
+    """The volume that a job is about."""
+
+    volume_id: str
+    volume_type: str
+    size: int
+    name: str
+
+
+class SubJob(Model):
+    """A part of a job, which is a job by itself."""
+
+    job_id: str
+    job_type: str
+    status: str
+    begin_time: str
+    end_time: str | None
+    entities: JobEntities
+    error_code: str | None
+    fail_reason: str | None
+
+
+class BatchEntities(Model):
+    """What a job consists of that is about several volumes."""
+
+    sub_jobs: list[SubJob]
+
+
+class ShowJobResponse(Model):
+    """Of show job. `progress` is in percent, and not of the published fields."""
+
+    job_id: str
+    job_type: str
+    status: str
+    progress: int
+    begin_time: str
+    end_time: str | None
+    entities: JobEntities | BatchEntities
+    error_code: str | None
+    fail_reason: str | None
+
+
+routes: Router = router(EVS, "EVS")
+
+
+@routes.get("/v1/{project_id}/jobs/{job_id}", **needs(EvsPermission.JOB_SHOW))
+def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
+    """How a create, extend, delete or retype goes, or went."""
+    job = evs.volumes.job(call.project_id, job_id)
+    parts = evs.volumes.parts(job)
+    return ShowJobResponse(
+        job_id=job.id,
+        job_type=job.type,
+        status=job.status,
+        progress=evs.host.jobs.percent(job),
+        begin_time=_time(job.begin_at),
+        end_time=_time(job.end_at) if job.end_at else None,
+        entities=BatchEntities(sub_jobs=[_part(part) for part in parts])
+        if parts
+        else JobEntities(**job.entities),
+        error_code=job.error_code,
+        fail_reason=job.fail_reason,
+    )
+
+
+def _part(job: Job) -> SubJob:
+    return SubJob(
+        job_id=job.id,
+        job_type=job.type,
+        status=job.status,
+        begin_time=_time(job.begin_at),
+        end_time=_time(job.end_at) if job.end_at else None,
+        entities=JobEntities(**job.entities),
+        error_code=job.error_code,
+        fail_reason=job.fail_reason,
+    )
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds") + "Z"

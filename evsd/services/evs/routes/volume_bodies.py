@@ -1,0 +1,114 @@
+"""What create of EVS and of Cinder asks for, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from evsd.api.fields import UUID_PATTERN
+from evsd.api.routes import Model
+from evsd.services.evs.errors import (
+    EvsFieldInvalid,
+    EvsRequestInvalid,
+    VolumeEncryptionInvalid,
+    VolumePassthroughInvalid,
+)
+from evsd.services.evs.routes.fields import (
+    Count,
+    Description,
+    MetadataKey,
+    MetadataValue,
+    SizeGib,
+    Tags,
+    VolumeName,
+)
+from evsd.services.evs.volumes.creation import NewVolume
+from evsd.services.evs.volumes.metadata import CMK_ID, ENCRYPTED, OURS, PROVISIONING, THICK, THIN
+from evsd.services.evs.volumes.types import TYPES
+
+TELL_IDS, PASSTHROUGH = "create_for_volume_id", "hw:passthrough"
+
+
+def _known_type(value: str) -> str:
+    if value not in TYPES:
+        raise ValueError(f"one of {', '.join(sorted(TYPES))}")
+    return value
+
+
+TypeName = Annotated[str, AfterValidator(_known_type)]
+
+
+class WantedVolume(Model):
+    """What create asks for. Metadata `evsd:provisioning` is ``thin`` (default) or ``thick``."""
+
+    name: VolumeName | None = None
+    size: SizeGib
+    volume_type: TypeName | None = None
+    availability_zone: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    description: Description | None = None
+    metadata: dict[MetadataKey, MetadataValue] | None = None
+    tags: Tags | None = None
+    count: Count = 1
+    snapshot_id: str | None = None
+    image_ref: Annotated[str | None, Field(alias="imageRef")] = None
+    backup_id: str | None = None
+    source_volid: str | None = None
+    multiattach: bool = False
+
+    @property
+    def tells_ids(self) -> bool:
+        """Whether the answer is to have the ids of the volumes."""
+        return (self.metadata or {}).get(TELL_IDS) == "true"
+
+    @property
+    def new_volume(self) -> NewVolume:
+        """The same for the service; raises what form alone is refused with."""
+        self._refuse_unsupported()
+        metadata = dict(self.metadata or {})
+        cmk_id = _encryption(metadata)
+        provisioning = metadata.pop(PROVISIONING, THIN)
+        if provisioning not in (THIN, THICK):
+            raise EvsFieldInvalid(
+                field=PROVISIONING, value=provisioning[:64], reason="thin or thick"
+            )
+        if metadata.get(PASSTHROUGH, "false") != "false":
+            raise VolumePassthroughInvalid(value=metadata[PASSTHROUGH][:64])
+        metadata.pop(TELL_IDS, None)
+        return NewVolume(
+            name=self.name,
+            size_gib=self.size,
+            thick=provisioning == THICK,
+            description=self.description or "",
+            volume_type=self.volume_type or "SSD",
+            availability_zone=self.availability_zone,
+            cmk_id=cmk_id,
+            # What else of ours is in it was copied from another volume, and is not to be believed.
+            metadata={name: text for name, text in metadata.items() if not name.startswith(OURS)},
+            tags=self.tags or {},
+        )
+
+    def _refuse_unsupported(self) -> None:
+        unsupported = {
+            "snapshot_id": self.snapshot_id is not None,
+            "imageRef": self.image_ref is not None,
+            "backup_id": self.backup_id is not None,
+            "source_volid": self.source_volid is not None,
+            "multiattach": self.multiattach,
+        }
+        refused = [name for name, given in unsupported.items() if given]
+        if refused:
+            raise EvsRequestInvalid(
+                reason=f"{', '.join(refused)} is not supported by this version of evsd"
+            )
+
+
+def _encryption(metadata: dict[str, str]) -> str | None:
+    """Take the encryption fields out of it; returns the id of the CMK, if it is named."""
+    if metadata.pop(ENCRYPTED, "1") != "1":
+        raise VolumeEncryptionInvalid(reason=f'{ENCRYPTED} can only be "1"')
+    cmk_id = metadata.pop(CMK_ID, None)
+    if cmk_id is not None and not re.fullmatch(UUID_PATTERN.rstrip("$"), cmk_id):
+        raise VolumeEncryptionInvalid(reason=f"{CMK_ID} {cmk_id[:64]!r} is not a key id")
+    return cmk_id
