@@ -17,13 +17,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import report
-from bench.jobs import COPY_SIZE, JOBS, Job
+from bench.jobs import JOBS, Job
 from bench.report import Sample
 from bench.resources import VOLUMES, cost, idle
-from bench.servers import BEFORE, NAMES, OURS, Running, run, serving
+from bench.servers import BEFORE, OURS, PEERS, Running, run, serving
 from tests.support.memory import cpu_seconds
 from tests.support.volume import MIB
 
+COSTS = "memory and start"
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,16 +32,17 @@ def main() -> None:
     """Run the comparison, print the tables, keep them and the figures under bench/results/."""
     options = arguments()
     jobs = [job for job in JOBS if any(part in job.name for part in options.only)]
-    names = (OURS, BEFORE, *NAMES[1:]) if options.before else NAMES
+    names = (OURS, *[BEFORE] * bool(options.before), *options.peers)
     with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         directory = Path(temporary)
         kept = RESULTS / f"datapath-{filesystem(directory)}.json"
         found = json.loads(kept.read_text()) if kept.exists() else {}
-        measured = Comparison(names, options.before, directory)
-        found.setdefault("jobs", {}).update(
-            report.medians(measured.run(jobs, options.rounds, options.seconds))
-        )
-        if options.only == [""]:
+        if jobs:
+            measured = Comparison(names, options.before, directory)
+            found.setdefault("jobs", {}).update(
+                report.medians(measured.run(jobs, options.rounds, options.seconds))
+            )
+        if any(part in COSTS for part in options.only):
             found["costs"] = report.costs(
                 {name: cost(name, directory, options.rounds, options.before) for name in names},
                 [idle(directory, count) for count in (1, 10, VOLUMES)],
@@ -64,7 +66,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.5, help="of every fio run")
     parser.add_argument("--directory", default="/dev/shm", help="12 GiB are used there")  # noqa: S108
-    parser.add_argument("--only", nargs="+", default=[""], help="jobs whose name contains one")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help=f"jobs whose name contains one, or {COSTS}"
+    )
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--before", type=Path, help="a checkout that is built, to compare with")
     return parser.parse_args()
 
@@ -79,7 +84,7 @@ class Comparison:
         """Every job on every server, all of them once per round."""
         results: report.Results = {job: {name: [] for name in self._names} for job in jobs}
         with ExitStack() as stack:
-            running = self._start(stack)
+            running = self._start(stack, max(job.size for job in jobs))
             for turn in range(rounds):
                 for job in jobs:
                     for place in range(len(running)):
@@ -91,22 +96,22 @@ class Comparison:
                 print(f"round {turn + 1} of {rounds}", file=sys.stderr)
         return results
 
-    def _start(self, stack: ExitStack) -> dict[str, Running]:
+    def _start(self, stack: ExitStack, size: int) -> dict[str, Running]:
         image = self._directory / "image"
-        write_image(image)
+        write_image(image, size)
         running = {}
         for number, name in enumerate(self._names):
             own = self._directory / f"speed-{number}"
             own.mkdir()
-            running[name] = stack.enter_context(serving(name, own, COPY_SIZE, self._before))
+            running[name] = stack.enter_context(serving(name, own, size, self._before))
             run("nbdcopy", str(image), running[name].uri)
         return running
 
 
-def write_image(path: Path) -> None:
+def write_image(path: Path, size: int) -> None:
     """Random data, so that nothing is a hole."""
     with path.open("wb") as file:
-        for _ in range(COPY_SIZE // MIB):
+        for _ in range(size // MIB):
             file.write(os.urandom(MIB))
 
 

@@ -32,6 +32,7 @@ class Job:
     unit: str
     measure: Callable[[str, float, Path], Done]  # of an URI, for seconds, in a directory
     required: dict[str, float]
+    size: int = FIO_SIZE  # of the volume that it needs
 
 
 def _fio(rw: str, block: int, depth: int, connections: int = 1) -> Job:
@@ -92,7 +93,7 @@ def _copy(name: str, rw: str, *command: str) -> Job:
         run("nbdcopy", *(places.get(word, word) for word in command))
         return Done(COPY_SIZE / 1e6 / (time.monotonic() - started), COPY_SIZE / COPY_REQUEST)
 
-    return Job(name, "MB/s", measure, _required(rw, MIB, 8))
+    return Job(name, "MB/s", measure, _required(rw, MIB, 8), COPY_SIZE)
 
 
 JOBS = (

@@ -41,33 +41,44 @@ def medians(results: Results) -> Medians:
 
 def text(found: dict[str, Any]) -> str:
     """All of it."""
-    jobs = [job for job in JOBS if job.name in found["jobs"]]
-    parts = [found["head"], table(found["jobs"], jobs), missed(found["jobs"], jobs)]
-    parts += [cost_table(found["jobs"], jobs), found.get("costs", "")]
-    return "\n".join(part for part in parts if part)
+    parts, jobs = [found["head"]], [job for job in JOBS if job.name in found.get("jobs", {})]
+    if jobs:
+        parts += [part(found["jobs"], jobs) for part in (table, missed, cost_table)]
+    return "\n".join([*parts, *filter(None, [found.get("costs")])])
+
+
+def _servers(found: Medians) -> list[str]:
+    """All of them, ours first."""
+    return list(dict.fromkeys(name for by_name in found.values() for name in by_name))
 
 
 def table(found: Medians, jobs: list[Job]) -> str:
     """Medians, and in brackets our median divided by that server's."""
-    names = list(found[jobs[0].name])
+    names = _servers(found)
     lines = [f"| job | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for job in jobs:
         by_name = {name: one["speed"] for name, one in found[job.name].items()}
         ours = by_name[OURS]
         cells = [f"{ours:,.0f}"]
-        cells += [f"{by_name[name]:,.0f} ({ours / by_name[name]:.2f})" for name in names[1:]]
+        cells += [
+            f"{by_name[name]:,.0f} ({ours / by_name[name]:.2f})" if name in by_name else ""
+            for name in names[1:]
+        ]
         lines.append(f"| {job.name}, {job.unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def cost_table(found: Medians, jobs: list[Job]) -> str:
     """Processor time of the servers, and in brackets as a multiple of unencrypted nbdkit's."""
-    names = list(found[jobs[0].name])
+    names = _servers(found)
     lines = [f"| server µs a request | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for job in jobs:
         by_name = {name: one["cost"] for name, one in found[job.name].items()}
         plain = by_name[PLAIN]
-        cells = [f"{by_name[name]:.1f} ({by_name[name] / plain:.2f})" for name in names]
+        cells = [
+            f"{by_name[name]:.1f} ({by_name[name] / plain:.2f})" if name in by_name else ""
+            for name in names
+        ]
         lines.append(f"| {job.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -80,7 +91,7 @@ def missed(found: Medians, jobs: list[Job]) -> str:
         lines += [
             f"- {job.name}: {by_name[OURS] / by_name[name]:.2f} of {name}, {needed:.2f} required"
             for name, needed in job.required.items()
-            if by_name[OURS] < needed * by_name[name]
+            if name in by_name and by_name[OURS] < needed * by_name[name]
         ]
     return "Below what is required:\n\n" + "\n".join(lines or ["- nothing"]) + "\n"
 

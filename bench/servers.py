@@ -17,7 +17,7 @@ BEFORE = "evsd before"  # as another checkout has built it
 PLAIN = "nbdkit"
 LUKS_FILTER = "nbdkit luks filter"
 QEMU = "qemu-nbd luks"
-NAMES = (OURS, PLAIN, LUKS_FILTER, QEMU)
+PEERS = (PLAIN, LUKS_FILTER, QEMU)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from evsd.serving.server import ServerSettings, WaitingServer, stop
+from evsd.serving.server import FRONT, ServerSettings, WaitingServer, stop
 from tests.support.daemon import Evsd, Object, running_evsd, until
 from tests.support.faulty import HangingDisk, hanging_pool
 from tests.support.nbd import qemu_io, works
@@ -141,6 +141,13 @@ def test_show_says_that_the_server_runs_or_is_being_started_again(evsd: Evsd) ->
         assert re.search("^server +restarting$", shown, re.M), shown
         assert re.search("^next +its server is being started again", shown, re.M), shown
     until(lambda: volume(evsd)["metadata"]["evsd:server"] == "running")
+
+
+@pytest.mark.usefixtures("uri")
+def test_requests_go_past_python_and_replies_are_one_message(evsd: Evsd) -> None:
+    [server] = evsd.server_pids()
+    assert str(FRONT) in Path(f"/proc/{server}/cmdline").read_text().split("\0")
+    assert f"LD_PRELOAD={FRONT}" in Path(f"/proc/{server}/environ").read_text().split("\0")
 
 
 def test_what_has_the_pid_and_the_start_of_a_server_of_another_boot_is_a_stranger(
