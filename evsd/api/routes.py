@@ -16,6 +16,7 @@ from evsd.api.answering import check_body
 from evsd.api.claim import Claim, only_asks
 from evsd.api.errors import Style
 from evsd.api.gateway import Gatekeeper
+from evsd.api.router import router as router  # for who declares routes
 from evsd.errors import ApiNotFound, DomainNotFound, PublishedError
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess

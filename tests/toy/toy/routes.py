@@ -1,8 +1,7 @@
 from typing import Annotated
 
 from evsd.api.errors import Style
-from evsd.api.router import router
-from evsd.api.routes import Caller, needs, uses
+from evsd.api.routes import Caller, needs, router, uses
 
 from .errors import ToyForbidden, ToyTaken
 from .permissions import ToyPermission
