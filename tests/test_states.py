@@ -42,6 +42,9 @@ in-use detach detaching
 detaching detach detaching
 detaching detached available
 available extend extending
+in-use extend extending
+extending extension-ended-attached in-use
+extending extension-ended-detaching detaching
 extending extended available
 extending extension-undone available
 extending extension-failed error-extending

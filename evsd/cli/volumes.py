@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from evsd import connector
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused
 from evsd.cli.interrupts import noted
@@ -24,6 +25,7 @@ from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
 from evsd.cli.sizes import Size, size_text
 
+GIB, GROWTH_S = 1024**3, 30.0
 PROVISIONING = "evsd:provisioning"
 SERVER, DEVICE = "evsd:server", "evsd:device"
 ACCESS_MODE, ATTACHED_BY, CLIENTS = "evsd:access_mode", "evsd:attached_by", "evsd:clients"
@@ -86,9 +88,11 @@ def show(session: Session, name: str) -> None:
 @output_option
 @pass_session
 def extend(session: Session, name: str, size: int) -> None:
-    """Make a volume larger; detach it first.
+    """Make a volume larger, attached or not; a thick one has to be detached first.
 
-    The filesystem on it has to be told, e.g. by resize2fs.
+    A device of the kernel's grows with it. Another one, and who is connected otherwise, sees the
+    new size after it was detached and attached, or has connected again. Then the filesystem on it
+    has to be told, e.g. by resize2fs.
     """
     api = session.api
     volume = api.volume(name)["volume"]
@@ -98,7 +102,19 @@ def extend(session: Session, name: str, size: int) -> None:
     outcome = f"evsd goes on extending it: evsctl show {volume['name']}"
     with noted(outcome), progress_bar(f"extending {volume['name']}") as progress:
         api.job(started["job_id"], progress)
+    _await_growth(volume, size)
     show_volume(session, volume["id"])
+
+
+def _await_growth(volume: Object, size: int) -> None:
+    """Wait until this host's device of the kernel has its new size, in GiB; say if it has not."""
+    for attachment in volume["attachments"]:
+        identifier = connector.identifier_of(attachment["attachment_id"])
+        device = connector.find(identifier)
+        if device is None or device.transport != "kernel":
+            continue
+        if not connector.grows(device, size * GIB, timeout=GROWTH_S):
+            warn(f"{device.path} has its old size yet", "evsd's log and the system's say why")
 
 
 @click.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from evsd.connector.device import Device, DeviceState, Transport, identifier_of
 from evsd.connector.errors import ConnectorError, DeviceNotFlushed, WritesFailed
-from evsd.connector.kernel import reconnect
+from evsd.connector.kernel import grows, reconnect
 from evsd.connector.transport import RUN_DIR, best_transport, connect, disconnect, find, look
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "connect",
     "disconnect",
     "find",
+    "grows",
     "identifier_of",
     "look",
     "reconnect",

@@ -108,8 +108,9 @@ def reconnect(identifier: str, socket_path: Path, *, timeout: float = 30.0) -> N
     # RECONFIGURE answers OK and does nothing while the kernel thinks the old link alive, so
     # OK proves nothing: only a read that comes back does.
     while time.monotonic() < deadline:
-        _reconfigure(device, socket_path)
+        size = _reconfigure(device, socket_path)
         if probe.succeeds_within(1.0):
+            _enlarge(device, size)
             return
         time.sleep(_RETRY_S)
     raise DeviceFailed(f"{device.path} did not come back to life", "detach and attach again")
@@ -119,6 +120,11 @@ def answers(identifier: str, *, timeout: float) -> bool:
     """True when something can be read from the device within `timeout` seconds."""
     device = find(identifier)
     return device is not None and _Probe(device.path).succeeds_within(timeout)
+
+
+def grows(device: Device, size: int, *, timeout: float) -> bool:
+    """Whether a device has this many bytes, or gets them within `timeout` seconds."""
+    return wait.until(lambda: _sectors(device.path) * 512 >= size, timeout=timeout)
 
 
 @contextlib.contextmanager
@@ -168,16 +174,17 @@ def _logical_block_size(export: Export) -> int:
     return size
 
 
-def _reconfigure(device: Device, socket_path: Path) -> None:
+def _reconfigure(device: Device, socket_path: Path) -> int:
+    """Give it a connection; returns the size of what is served there, in bytes."""
     from evsd.connector import netlink
 
     export = handshake(socket_path, device.identifier)
     with export.sock:
         if export.read_only and not _is_read_only(device.path):
             raise ServedReadOnly(socket_path)  # its writes would fail, here they wait
-        if export.size // 512 != _sectors(device.path):
+        if export.size // 512 < _sectors(device.path):
             raise DeviceFailed(
-                f"the server at {socket_path} has another size than {device.path}",
+                f"the server at {socket_path} serves less than {device.path} has",
                 "check that it serves the same volume",
             )
         netlink.request(
@@ -185,6 +192,24 @@ def _reconfigure(device: Device, socket_path: Path) -> None:
             INDEX=_index(device.path),
             SOCKETS=netlink.socket_list(export.sock.fileno()),
             BACKEND_IDENTIFIER=device.identifier,  # else the kernel says EINVAL
+        )
+    return export.size
+
+
+def _enlarge(device: Device, size: int) -> None:
+    """Tell the kernel that a device has become larger.
+
+    When I/O moves again, not with the new connection: newer kernels wait then for all requests that
+    are under way.
+    """
+    from evsd.connector import netlink
+
+    if size // 512 > _sectors(device.path):
+        netlink.request(
+            netlink.RECONFIGURE,
+            INDEX=_index(device.path),
+            SIZE_BYTES=size,
+            BACKEND_IDENTIFIER=device.identifier,
         )
 
 

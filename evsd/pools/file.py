@@ -116,20 +116,33 @@ class FilePool(Pool):
         with ExitStack() as stack:
             try:
                 fd = stack.enter_context(self._writing(volume_id))
-                header = luks2.read(fd)
-                if header.uuid != volume_id:
-                    raise luks2.HeaderError(f"it is the file of volume {header.uuid}")
-            except (OSError, luks2.HeaderError) as error:
+            except OSError as error:
                 raise Untouched(translated(error)) from error
-            expected = before <= header.settled <= (size if again else before)
-            if not expected or header.size > size:
-                raise Untouched(SizeDiffers(header.settled, before))
-            if header.settled < size:
-                grown = header._replace(size=size, sequence=header.sequence + 1)
-                _lengthen(fd, grown)
+            grown = _grown(fd, volume_id, before, size, again=again)
+            if grown is None:
+                return size
+            _lengthen(fd, grown)
+            os.fsync(fd)
+            luks2.write(fd, grown)
+            return grown.settled
+
+    @raises_pool_errors
+    def grow_served(self, volume_id: str, before: int, size: int) -> None:
+        """Make a thin volume of `before` bytes one of `size`, while a server may have it.
+
+        The server holds the lock, which keeps cryptsetup away from the header; it reads that when
+        its first client comes, and of two copies one is good at every moment. What the file has
+        behind a header that could not be written is nobody's.
+        """
+        fd = os.open(self.path(volume_id), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            header = _grown(fd, volume_id, before, size, again=True)
+            if header is not None:
+                _lengthen(fd, header)
                 os.fsync(fd)
-                luks2.write(fd, grown)
-            return header.settled
+                luks2.write(fd, header._replace(settled=size))
+        finally:
+            os.close(fd)
 
     @raises_pool_errors
     def settle(self, volume_id: str) -> None:
@@ -265,6 +278,25 @@ class FilePool(Pool):
 
     def _given_up(self, volume_id: str) -> Path:
         return self.directory / f"{volume_id}{GIVEN_UP}"
+
+
+def _grown(fd: int, volume_id: str, before: int, size: int, *, again: bool) -> luks2.Header | None:
+    """The header that a volume of `before` bytes is to have; None where it is settled already.
+
+    Raises `Untouched`.
+    """
+    try:
+        header = luks2.read(fd)
+        if header.uuid != volume_id:
+            raise luks2.HeaderError(f"it is the file of volume {header.uuid}")
+    except (OSError, luks2.HeaderError) as error:
+        raise Untouched(translated(error)) from error
+    expected = before <= header.settled <= (size if again else before)
+    if not expected or header.size > size:
+        raise Untouched(SizeDiffers(header.settled, before))
+    if header.settled == size:
+        return None
+    return header._replace(size=size, sequence=header.sequence + 1)
 
 
 def _read_area(fd: int) -> bytes:

@@ -80,6 +80,13 @@ class Pool(Protocol):
         for: a record from an old backup must not cut off data.
         """
 
+    def grow_served(self, volume_id: str, before: int, size: int) -> None:
+        """Make a thin volume of `before` bytes one of `size`, while a server may have it.
+
+        Nothing is filled, so all of it is settled at once. The server's clients go on with the old
+        size until the last of them has gone. It may be done again. Raises `Untouched`, as `grow`.
+        """
+
     def settle(self, volume_id: str) -> None:
         """Note that what `create` or `grow` added is whole, and on disk."""
 

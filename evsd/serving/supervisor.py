@@ -125,6 +125,15 @@ class ServerSupervisor(Resource):
         """Start a kept one again if it has died before it was kept."""
         self._restarts.begin(server_id)
 
+    def restart(self, server_id: str) -> None:
+        """Let the process of a kept one flush and end; the next one is started on its socket.
+
+        For clients that connect again by themselves. Raises `ServerNotEnded`.
+        """
+        process = self._process(server_id)
+        if process is not None:
+            stop(process)
+
     def end(self, server_id: str) -> None:
         """Let it flush, end it and forget it; nothing happens where that was done already.
 

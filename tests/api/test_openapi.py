@@ -32,7 +32,23 @@ CHECKS = [
     response_schema_conformance,
 ]
 
-schema = schemathesis.openapi.from_dict(json.loads(OPENAPI.read_text()))
+# One function answers under both: that is asked once.
+SAME = (("/v2.1/", "/v2/"), ("/v2/", "/v3/"), ("/os-vendor-volumes", "/cloudvolumes"))
+
+
+def _each_once(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without what is under another of its paths too."""
+    paths = document["paths"]
+    for path, operations in paths.items():
+        for one, other in SAME:
+            twins = paths.get(path.replace(one, other, 1), {}) if one in path else {}
+            for method in list(operations.keys() & twins.keys()):
+                if operations[method]["summary"] == twins[method]["summary"]:
+                    del operations[method]
+    return document
+
+
+schema = schemathesis.openapi.from_dict(_each_once(json.loads(OPENAPI.read_text())))
 
 
 class Signed(requests.auth.AuthBase):

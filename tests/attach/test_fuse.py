@@ -58,6 +58,31 @@ def test_the_device_is_shown_and_gone_after_detach(evsd: Evsd, device: str) -> N
     assert evsd.server_pids() == []
 
 
+def test_a_device_keeps_its_size_until_it_is_attached_again_and_that_is_said(
+    evsd: Evsd, device: str, tmp_path: Path
+) -> None:
+    """Nbdfuse asks for the size once: `losetup -c` would see the old one."""
+    with mounted(device, tmp_path):
+        extended = evsd.ctl("extend", "data", "--size", "2G")
+        assert (extended.status, f"{device} keeps its size" in extended.err) == (0, True)
+        (tmp_path / "still").write_text("writable")
+    subprocess.run(["losetup", "-c", device], check=True)
+    assert _bytes(device) == 2**30
+    evsd.ok("detach", "data")
+    again = evsd.ok("attach", "data", "--transport", "fuse")
+    assert _bytes(again) == 2 * 2**30
+    subprocess.run(["e2fsck", "-f", "-p", again], check=True, capture_output=True)
+    subprocess.run(["resize2fs", again], check=True, capture_output=True)
+    with mounted(again, tmp_path):
+        assert (tmp_path / "still").read_text() == "writable"
+        assert os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize > 1.8 * 2**30
+
+
+def _bytes(device: str) -> int:
+    size = subprocess.run(["blockdev", "--getsize64", device], capture_output=True, check=True)
+    return int(size.stdout)
+
+
 def test_a_mounted_volume_is_not_detached(evsd: Evsd, device: str, tmp_path: Path) -> None:
     with mounted(device, tmp_path):
         refused = evsd.ctl("detach", "data")

@@ -110,6 +110,35 @@ SCRIPTS = {
         ! qemu-io -f raw -c "write 0 4k" "$uri"
         evsctl detach $volume
         """,
+    "extended": """
+        device=$(evsctl attach $volume --transport kernel)
+        mkfs.ext4 -q "$device"
+        mount "$device" $mnt
+        (for n in $(seq 40); do
+            dd if=/dev/urandom of=$mnt/$n bs=64k count=4 conv=fsync 2> /dev/null || exit 1
+            [ $n != 20 ] || until [ -e /tmp/extended ]; do sleep 0.1; done
+        done) &
+        writer=$!
+        until [ -e $mnt/10 ]; do kill -0 $writer; sleep 0.01; done
+        evsctl extend $volume --size 2G
+        echo "device has $(blockdev --getsize64 "$device")"
+        touch /tmp/extended
+        wait $writer
+        resize2fs "$device"
+        fallocate -l 1100M $mnt/large  # more than there was, and little that is written
+        dd if=/dev/urandom of=$mnt/large bs=1M count=1 seek=1099 conv=notrunc,fsync
+        cd $mnt && sha256sum [0-9]* > /tmp/extended-before && cd -
+        umount $mnt
+        evsctl detach $volume
+        device=$(evsctl attach $volume --transport kernel)
+        e2fsck -f -n "$device"
+        mount -o ro "$device" $mnt
+        cd $mnt && sha256sum --quiet -c /tmp/extended-before && cd -
+        wc -l < /tmp/extended-before
+        [ $(stat -c %s $mnt/large) = $((1100 << 20)) ]
+        umount $mnt
+        evsctl detach $volume
+        """,
     "killed-watcher": """
         evsctl attach $volume --transport kernel
         evsctl show $volume
@@ -158,6 +187,14 @@ def test_only_the_kernels_device_writes_also_after_its_server_was_killed(
     assert re.search("^connected +this host's device, .*writing$", output, re.M), output
     assert output.count("Permission denied") == 2, output
     assert "read 4096/4096" in output
+
+
+def test_the_kernels_device_grows_while_it_is_written_to(said: dict[str, str]) -> None:
+    output = said["extended"]
+    assert output.rstrip().endswith("status 0"), output
+    assert f"device has {2 * 2**30}" in output
+    assert "keeps its size" not in output
+    assert re.search(r"^40$", output, re.M), output
 
 
 def test_show_says_that_a_device_has_no_watcher_any_more(said: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from tests.support.administrator import rewritten, taken
 from tests.support.daemon import Evsd, Object, running_evsd, until
 from tests.support.filling import job
 from tests.support.killed import kill_at
-from tests.support.nbd import works
+from tests.support.nbd import connected, works
 from tests.support.transfer import GIB, MIB, attached, holes, luks_segment, small_pool
 from tests.support.volume import create, new_header
 
@@ -63,12 +63,97 @@ def test_a_thick_volume_grows_by_ciphertext(shared_evsd: Evsd) -> None:
     shared_evsd.ok("delete", "thick", "--yes")
 
 
-def test_an_attached_volume_is_not_extended(shared_evsd: Evsd) -> None:
+def test_an_attached_volume_grows_and_who_connects_next_sees_it(shared_evsd: Evsd) -> None:
     shared_evsd.ok("create", "used", "--size", "1G", "--key", "test-key")
-    with attached(shared_evsd, "used"):
-        refused = shared_evsd.ctl("extend", "used", "--size", "2G")
-    assert (refused.status, "EVS.1048" in refused.err, "detach" in refused.err) == (1, True, True)
-    assert shared_evsd.object("show", "used")["volume"]["size"] == 1
+    with attached(shared_evsd, "used") as uri:
+        works(uri, "write -P 7 0 4k", "write -P 8 1023M 1M")
+        [server] = shared_evsd.server_pids()
+        extended = shared_evsd.ctl("--output", "json", "extend", "used", "--size", "3G")
+        assert (extended.status, extended.err) == (0, "")
+        shown = shared_evsd.object("show", "used")["volume"]
+        assert (shown["size"], shown["status"]) == (3, "in-use")
+        works(
+            uri, "read -P 7 0 4k", "read -P 8 1023M 1M", "read -P 0 1G 64M", "write -P 9 3071M 1M"
+        )
+        assert shared_evsd.server_pids() == [server]
+    assert luks_segment(shared_evsd.pool_file("used"))["size"] == str(3 * GIB)
+    with attached(shared_evsd, "used") as uri:
+        works(uri, "read -P 7 0 4k", "read -P 9 3071M 1M")
+
+
+def test_who_is_connected_goes_on_with_the_old_size_and_that_is_said(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "held", "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, "held") as uri:
+        with connected(uri) as client:
+            client.pwrite(b"7" * 4096, 0)
+            [server] = shared_evsd.server_pids()
+            extended = shared_evsd.ctl("extend", "held", "--size", "2G")
+            assert (extended.status, "when it connects again" in extended.err) == (0, True)
+            assert str(os.getpid()) in extended.err
+            client.pwrite(b"8" * 4096, GIB - 4096)
+            assert client.get_size() == GIB
+            with connected(uri) as second:  # as long as the first one is there
+                assert second.get_size() == GIB
+        works(uri, f"read -P {ord('7')} 0 4k", f"read -P {ord('8')} {GIB - 4096} 4k")
+        works(uri, "write -P 9 2047M 1M")
+        assert shared_evsd.server_pids() == [server]
+
+
+def test_a_thick_volume_has_to_be_detached_to_be_extended(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "full", "--size", "1G", "--thick", "--key", "test-key")
+    with attached(shared_evsd, "full"):
+        refused = shared_evsd.ctl("extend", "full", "--size", "2G")
+        assert (refused.status, "EVS.1048" in refused.err) == (1, True)
+        assert "evsctl detach full" in refused.err
+        shown = shared_evsd.object("show", "full")["volume"]
+        assert (shown["size"], shown["status"]) == (1, "in-use")
+    shared_evsd.ok("delete", "full", "--yes")
+
+
+def test_an_attached_volume_whose_file_refuses_is_as_it_was(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "refusing", "--size", "1G", "--key", "test-key")
+    with attached(shared_evsd, "refusing") as uri:
+        works(uri, "write -P 7 0 4k")
+        file = shared_evsd.pool_file("refusing")
+        kept = Kept.of(file)
+        damage(file)
+        status, answer = extend(shared_evsd, "refusing", 2)
+        assert (status, answer["error"]["code"]) == (500, "EVS.5500")
+        shown = shared_evsd.object("show", "refusing")["volume"]
+        assert (shown["status"], shown["size"]) == ("in-use", 1)
+        kept.put_back()
+        status, _ = extend(shared_evsd, "refusing", 2)
+        assert status == 200
+        works(uri, "read -P 7 0 4k", "read -P 0 2047M 1M")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_extension_of_an_attached_volume_that_was_killed_is_finished(
+    evsd: Evsd, moment: str
+) -> None:
+    """Before its file has grown or after, with a client all the time, or detached at the start."""
+    evsd.prepare()
+    evsd.ok("create", "data", "--size", "1G", "--key", "test-key")
+    uri = evsd.ok("attach", "data", "--transport", "uri")
+    with connected(uri) as client:
+        client.pwrite(b"7" * 4096, 0)
+        status, answer = extend(evsd, "data", 2)
+        assert status == 200
+        if moment == "before":
+            file = evsd.pool_file("data")
+            rewritten(file, lambda area: area["segments"]["0"].update(size=str(GIB)), settled=GIB)
+        evsd.restarted_with(
+            "UPDATE volumes SET status = 'extending', size_gib = 1",
+            "UPDATE jobs SET status = 'RUNNING', end_at = NULL, arguments = '{\"served\": true}'"
+            " WHERE type = 'extendVolume'",
+        )
+        shown = evsd.object("show", "data")["volume"]
+        assert (shown["size"], shown["status"]) == (2, "in-use")
+        assert job(evsd, answer["job_id"])["status"] == "SUCCESS"
+        assert client.pread(4096, 0) == b"7" * 4096
+    works(uri, f"read -P {ord('7')} 0 4k", "write -P 9 2047M 1M")
+    evsd.ok("detach", "data")
+    assert evsd.object("show", "data")["volume"]["status"] == "available"
 
 
 @pytest.mark.parametrize(

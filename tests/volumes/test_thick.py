@@ -92,7 +92,7 @@ def test_a_volume_that_is_being_filled_can_be_deleted_but_not_attached_or_extend
     with relay(evsd.socket, b"DELETE ", asked.set) as socket:
         with under_way(evsd, job_id):
             assert "EVS.2134" in evsd.ctl("attach", volume_id, "--transport", "uri").err
-            assert "EVS.1048" in evsd.ctl("extend", volume_id, "--size", "4G").err
+            assert "EVS.1064" in evsd.ctl("extend", volume_id, "--size", "4G").err
             deletion = evsd.spawn_ctl("delete", volume_id, "--yes", socket=socket)
             assert asked.wait(60)
         deletion.communicate(timeout=120)

@@ -188,12 +188,15 @@ class VolumeNotDeletable(EvsError):
 
 
 class VolumeNotExtendable(EvsError):
+    code, status = "EVS.1064", 400
+    template = "volume {name} is {status}, only an available or attached one can be extended"
+    remedy_template = "evsctl show {name} tells what it is like"
+
+
+class AttachedVolumeNotExtendable(EvsError):
     code, status = "EVS.1048", 400
-    template = "volume {name} is {status}, only an available one can be extended"
-    remedy_template = (
-        "its clients would not see the new size; if it is attached, detach it first: "
-        "evsctl detach {name}"
-    )
+    template = "volume {name} is thick and in-use, only an available one can be extended"
+    remedy_template = "what is added would have to be filled: evsctl detach {name} first"
 
 
 class VolumeNotExtended(EvsError):

@@ -11,8 +11,9 @@ from evsd.services.evs.attachments.connector import Connector
 from evsd.services.evs.attachments.detaching import Detaching
 from evsd.services.evs.attachments.health import ServerState, server_state
 from evsd.services.evs.attachments.records import find, find_all
+from evsd.services.evs.attachments.resizing import Resizing
 from evsd.services.evs.attachments.states import SERVING
-from evsd.services.evs.tables import Attachment
+from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.servable import Servable
 from evsd.serving.connected_clients import Client
 from evsd.serving.supervisor import ServerSupervisor
@@ -30,6 +31,7 @@ class AttachmentService(Resource):
         self._attaching = Attaching(database, servable, servers, self._detaching, host_id)
         self.create, self.complete = self._attaching.create, self._attaching.complete
         self.detach = self._detaching.detach
+        self._resizing = Resizing(servable, servers)
 
     def start(self) -> None:
         """End what the last run of evsd left unfinished."""
@@ -54,6 +56,11 @@ class AttachmentService(Resource):
         """A project's attachments, oldest first; those of one volume if asked."""
         with self._database.reading() as session:
             return find_all(session, project_id, volume_id)
+
+    def tell_size(self, call: Call, volume: Volume) -> str:
+        """Have the clients of a volume that was extended see that, if any can; else what to say."""
+        found = self.list_all(call.project_id, volume.id)
+        return "; ".join(filter(None, (self._resizing.tell(call, volume, one) for one in found)))
 
     def socket_path(self, attachment_id: str) -> Path:
         """The unix socket on which the attachment's volume is served."""

@@ -213,6 +213,7 @@ def act_on_volume(volume_id: VolumeId, body: ActionBody, call: Caller, evs: Uses
         raise EvsRequestInvalid(reason="one action is expected, os-extend or os-retype")
     if body.os_extend is not None:
         evs.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
+        evs.attachments.tell_size(call, evs.volumes.show(call.project_id, volume_id))
     elif body.os_retype is not None:
         evs.volumes.retype(call.project_id, volume_id, body.os_retype.new_type)
     return Response(status_code=202)

@@ -67,19 +67,14 @@ class WantedVolume(Model):
         """The same for the service; raises what form alone is refused with."""
         self._refuse_unsupported()
         metadata = dict(self.metadata or {})
-        cmk_id = _encryption(metadata)
-        provisioning = metadata.pop(PROVISIONING, THIN)
-        if provisioning not in (THIN, THICK):
-            raise EvsFieldInvalid(
-                field=PROVISIONING, value=provisioning[:64], reason="thin or thick"
-            )
+        cmk_id, thick = _encryption(metadata), _provisioning(metadata) == THICK
         if metadata.get(PASSTHROUGH, "false") != "false":
             raise VolumePassthroughInvalid(value=metadata[PASSTHROUGH][:64])
         metadata.pop(TELL_IDS, None)
         return NewVolume(
             name=self.name,
             size_gib=self.size,
-            thick=provisioning == THICK,
+            thick=thick,
             description=self.description or "",
             volume_type=self.volume_type or "SSD",
             availability_zone=self.availability_zone,
@@ -102,6 +97,14 @@ class WantedVolume(Model):
             raise EvsRequestInvalid(
                 reason=f"{', '.join(refused)} is not supported by this version of evsd"
             )
+
+
+def _provisioning(metadata: dict[str, str]) -> str:
+    """Take out of it how the volume is to be stored."""
+    wanted = metadata.pop(PROVISIONING, THIN)
+    if wanted not in (THIN, THICK):
+        raise EvsFieldInvalid(field=PROVISIONING, value=wanted[:64], reason="thin or thick")
+    return wanted
 
 
 def _encryption(metadata: dict[str, str]) -> str | None:

@@ -157,11 +157,12 @@ def update_volume(
 def extend_volume(
     volume_id: VolumeId, body: ExtendVolumeBody, call: Caller, evs: UsesEvs
 ) -> JobAnswer:
-    """Make a volume larger. It must be available: the clients of an attached one see one size."""
+    """Make a volume larger; `warning` tells of clients of an attached one that can't be told."""
     volume, size_gib = evs.volumes.show(call.project_id, volume_id), body.os_extend.new_size
     job = evs.volumes.extend(call.project_id, volume_id, size_gib)
-    warning = _overcommitted(evs, volume.name, size_gib) if volume.thin else None
-    return JobAnswer(job_id=job.id, warning=warning)
+    warnings = [_overcommitted(evs, volume.name, size_gib) if volume.thin else None]
+    warnings.append(evs.attachments.tell_size(call, evs.volumes.show(call.project_id, volume_id)))
+    return JobAnswer(job_id=job.id, warning="; ".join(filter(None, warnings)) or None)
 
 
 @routes.post("/v2/{project_id}/volumes/{volume_id}/retype", **RETYPING)

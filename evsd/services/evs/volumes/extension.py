@@ -1,6 +1,7 @@
 """Making volumes larger: the file grows first, then the record. An interrupted one is finished.
 
-What fails is undone as long as nobody can have data behind the old end.
+What fails is undone as long as nobody can have data behind the old end. Of an attached volume
+nothing is undone: its file has grown, or it has not.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evsd.errors import PublishedError
@@ -24,9 +26,10 @@ from evsd.pools.pool import (
     Untouched,
     VolumeBusy,
 )
+from evsd.services.evs.attachments.states import AttachmentStatus
 from evsd.services.evs.errors import VolumeNotExtended
 from evsd.services.evs.limits import GIB
-from evsd.services.evs.tables import Volume
+from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
@@ -57,6 +60,9 @@ class Extension(JobKind):
     def run(self, job: Job, work: Work) -> None:
         """Let the file grow, and fill what was added."""
         volume, size = self._volume(job), int(job.entities["size"]) * GIB
+        if _served(job):
+            self._pool.grow_served(volume.id, volume.size_gib * GIB, size)
+            return
         again = _again(job, work)
         start = self._pool.grow(volume.id, volume.size_gib * GIB, size, again=again)
         if start < size and not volume.thin:
@@ -66,7 +72,7 @@ class Extension(JobKind):
     def done(self, session: Session, job: Job) -> None:
         """The volume has its new size."""
         volume, size_gib = self._record(session, job), int(job.entities["size"])
-        event, now = VolumeEvent.EXTENDED, utcnow()
+        event, now = _end_of(session, volume, VolumeEvent.EXTENDED), utcnow()
         advance(session, volume, VOLUME_STATES, event, updated_at=now, size_gib=size_gib)
 
     def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:
@@ -76,6 +82,8 @@ class Extension(JobKind):
             return self._not_begun(job, volume, error.cause, again=_again(job, work))
         failure = published(volume.name, error, self._pool.place)
         event, size_gib = VolumeEvent.EXTENSION_UNDONE, volume.size_gib
+        if _served(job):
+            return self._end(job, event, failure, self._held(volume))
         try:
             self._own_use.end(volume.id)
             size_gib = self._pool.shrink(volume.id) // GIB
@@ -95,7 +103,8 @@ class Extension(JobKind):
         failure, size_gib = _not_extended(volume.name, cause), volume.size_gib
         if isinstance(cause, PoolFull | PoolReadOnly):
             failure = published(volume.name, cause, self._pool.place)
-        event = VolumeEvent.EXTENSION_FAILED if again else VolumeEvent.EXTENSION_UNDONE
+        half = again and not _served(job)
+        event = VolumeEvent.EXTENSION_FAILED if half else VolumeEvent.EXTENSION_UNDONE
         if isinstance(cause, SizeDiffers):
             event = VolumeEvent.EXTENSION_UNDONE
             size_gib = max(size_gib, cause.held // GIB)
@@ -106,9 +115,17 @@ class Extension(JobKind):
     ) -> PublishedError:
         with self._database.transaction() as session:
             volume = self._record(session, job)
+            event = _end_of(session, volume, event)
             advance(session, volume, VOLUME_STATES, event, size_gib=size_gib)
             finish(session, job.id, failure)
         return failure
+
+    def _held(self, volume: Volume) -> int:
+        """How many GiB its file says that it has; what the record says where that can't be read."""
+        try:
+            return max(volume.size_gib, self._pool.header(volume.id).settled // GIB)
+        except PoolError:
+            return volume.size_gib
 
     def _volume(self, job: Job) -> Volume:
         with self._database.reading() as session:
@@ -116,6 +133,21 @@ class Extension(JobKind):
 
     def _record(self, session: Session, job: Job) -> Volume:
         return session.get_one(Volume, job_types.volume_of(job))
+
+
+def _served(job: Job) -> bool:
+    """Whether the volume was attached when it began."""
+    return bool(job.arguments.get("served"))
+
+
+def _end_of(session: Session, volume: Volume, event: VolumeEvent) -> VolumeEvent:
+    """How it ends for a volume that is attached, or is being detached, by now; else `event`."""
+    attachment = session.scalar(select(Attachment).where(Attachment.volume_id == volume.id))
+    if attachment is None:
+        return event
+    if attachment.status == AttachmentStatus.DETACHING:
+        return VolumeEvent.EXTENSION_ENDED_DETACHING
+    return VolumeEvent.EXTENSION_ENDED_ATTACHED
 
 
 def _again(job: Job, work: Work) -> bool:

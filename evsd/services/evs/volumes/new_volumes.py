@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -71,28 +70,32 @@ class NewVolumes:
             begun = client_tokens.find_job(session, call.project_id, token)
             if begun is not None:  # by one that came at the same time
                 return begun
-            _require_quota(session, call.project_id, list(each.values()))
-            records = [
-                new_record(call, new, volume_id, key)
-                for (volume_id, new), key in zip(each.items(), keys, strict=True)
-            ]
-            job = self._begin(session, wanted, records, keys)
+            job = self._enter(session, call, each, keys)
             client_tokens.remember(session, call.project_id, token, job)
         return self._jobs.start(job)
 
-    def _begin(
-        self, session: Session, wanted: NewVolume, records: list[Volume], keys: list[ServiceKey]
+    def _enter(
+        self, session: Session, call: Call, each: dict[str, NewVolume], keys: list[ServiceKey]
     ) -> Job:
-        parts = []
-        for volume, key in zip(records, keys, strict=True):
-            about, arguments = job_types.about(volume), arguments_of(wanted, key)
-            kind, project_id = job_types.CREATE, volume.project_id
-            parts.append(self._jobs.begin(session, kind, project_id, about, **arguments))
-            add_record(session, volume)
+        """The records of the volumes, and of the jobs that make them; returns the one to start."""
+        _require_quota(session, call.project_id, list(each.values()))
+        parts = [
+            self._begin(session, call, volume_id, new, key)
+            for (volume_id, new), key in zip(each.items(), keys, strict=True)
+        ]
         if len(parts) == 1:
             return parts[0]
-        about_all: dict[str, Any] = {job_types.PARTS: [part.id for part in parts]}
-        return self._jobs.begin(session, job_types.BATCH_CREATE, records[0].project_id, about_all)
+        about_all = {job_types.PARTS: [part.id for part in parts]}
+        return self._jobs.begin(session, job_types.BATCH_CREATE, call.project_id, about_all)
+
+    def _begin(
+        self, session: Session, call: Call, volume_id: str, new: NewVolume, key: ServiceKey
+    ) -> Job:
+        volume = new_record(call, new, volume_id, key)
+        about, arguments = job_types.about(volume), arguments_of(new, key)
+        job = self._jobs.begin(session, job_types.CREATE, call.project_id, about, **arguments)
+        add_record(session, volume)
+        return job
 
     def _each(self, wanted: NewVolume, count: int) -> dict[str, NewVolume]:
         """Each of the volumes as it is to be, by its id."""

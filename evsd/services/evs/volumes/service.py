@@ -20,6 +20,7 @@ from evsd.jobs.tables import Job
 from evsd.pools.pool import Pool
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import (
+    AttachedVolumeNotExtendable,
     JobNotFound,
     VolumeNameTaken,
     VolumeNotDeletable,
@@ -69,7 +70,8 @@ class VolumeService:
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
         """Make the volume larger; returns the job, which is running for a thick one.
 
-        Raises `VolumeNotExtendable` for one that is attached, too: its clients would not be told;
+        An attached one's clients see the new size when they connect anew, see
+        `attachments.resizing`. Raises `VolumeNotExtendable`, also for a thick one that is attached,
         `VolumeNotLarger`, `PoolFailed`. The volume is then as it was.
         """
         with self._database.transaction() as session:
@@ -77,11 +79,14 @@ class VolumeService:
             if size_gib <= volume.size_gib:
                 raise VolumeNotLarger(name=volume.name, size=volume.size_gib, value=size_gib)
             status = volume.status
+            served = status == VolumeStatus.IN_USE
+            if served and not volume.thin:  # its server would have to fill it beside its clients
+                raise AttachedVolumeNotExtendable(name=volume.name)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.EXTEND):
                 raise VolumeNotExtendable(name=volume.name, status=status)
             quotas.require(session, project_id, gigabytes=size_gib - volume.size_gib)
-            again = status == VolumeStatus.ERROR_EXTENDING
-            job = self._begin(session, job_types.EXTEND, volume, size_gib=size_gib, again=again)
+            how = {"again": status == VolumeStatus.ERROR_EXTENDING, "served": served}
+            job = self._begin(session, job_types.EXTEND, volume, size_gib=size_gib, **how)
         return self._jobs.start(job)
 
     def retype(self, project_id: str, volume_id: str, reference: str) -> Job:

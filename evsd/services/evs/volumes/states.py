@@ -37,6 +37,8 @@ class VolumeEvent(StrEnum):
     EXTENDED = "extended"
     EXTENSION_UNDONE = "extension-undone"
     EXTENSION_FAILED = "extension-failed"
+    EXTENSION_ENDED_ATTACHED = "extension-ended-attached"  # done or not: it is as it was, or larger
+    EXTENSION_ENDED_DETACHING = "extension-ended-detaching"
     DELETE = "delete"
     DELETION_UNDONE = "deletion-undone"
     DELETE_FAILED = "delete-failed"
@@ -57,6 +59,10 @@ VOLUME_STATES = StateMachine(
         (_S.DETACHING, _E.DETACH): _S.DETACHING,
         (_S.DETACHING, _E.DETACHED): _S.AVAILABLE,
         (_S.AVAILABLE, _E.EXTEND): _S.EXTENDING,
+        # An attached one stays so meanwhile; its detachment may come first.
+        (_S.IN_USE, _E.EXTEND): _S.EXTENDING,
+        (_S.EXTENDING, _E.EXTENSION_ENDED_ATTACHED): _S.IN_USE,
+        (_S.EXTENDING, _E.EXTENSION_ENDED_DETACHING): _S.DETACHING,
         (_S.EXTENDING, _E.EXTENDED): _S.AVAILABLE,
         (_S.EXTENDING, _E.EXTENSION_UNDONE): _S.AVAILABLE,
         (_S.EXTENDING, _E.EXTENSION_FAILED): _S.ERROR_EXTENDING,

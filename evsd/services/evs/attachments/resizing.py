@@ -1,0 +1,61 @@
+"""Letting the client of an attached volume see that it is larger.
+
+A server tells a client the size when it connects, and reads it when the first one does. The
+kernel's device bears it that its server is started anew: its watcher connects it again, and tells
+it the size. FUSE does not, nor do other clients: they see it when they connect by themselves.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from evsd.connector import DeviceState
+from evsd.errors import PublishedError
+from evsd.key_channel.call import Call
+from evsd.services.evs.attachments.health import device_state
+from evsd.services.evs.attachments.states import AttachmentStatus
+from evsd.services.evs.tables import Attachment, Volume
+from evsd.services.evs.volumes.servable import Servable
+from evsd.serving.server import ServerFailed
+from evsd.serving.supervisor import ServerSupervisor
+
+log = structlog.get_logger()
+
+
+class Resizing:
+    """Tells the clients of attachments."""
+
+    def __init__(self, servable: Servable, servers: ServerSupervisor) -> None:
+        self._servable, self._servers = servable, servers
+
+    def tell(self, call: Call, volume: Volume, attachment: Attachment) -> str:
+        """Have its client see the volume's size where that can be; else what to say of it.
+
+        Nobody else loses a connection by that, and no device a server that would not come back.
+        """
+        if attachment.status != AttachmentStatus.ATTACHED:
+            return ""
+        clients = self._servers.clients(attachment.id)
+        if not clients:
+            return ""  # who connects next sees it
+        if not all(client.device for client in clients) or not _rides_through(attachment):
+            return _later(attachment, ", ".join(str(client) for client in clients))
+        try:
+            self._servable.check_key(call, volume, self._servable.header(volume))
+            self._servers.restart(attachment.id)
+        except (PublishedError, ServerFailed) as error:
+            return f"{_later(attachment, '')}: {error}"
+        log.info("restarted for its new size", server=attachment.id, volume=volume.id)
+        return ""
+
+
+def _rides_through(attachment: Attachment) -> bool:
+    """Whether its device is the kernel's, with a watcher: that one waits for its next server."""
+    kernel = attachment.connector.transport == "kernel"
+    return kernel and device_state(attachment) == DeviceState.CONNECTED
+
+
+def _later(attachment: Attachment, who: str) -> str:
+    device = attachment.connector.mountpoint
+    seen = f"{device} keeps its size until it is detached and attached again" if device else ""
+    return seen or f"who is connected sees the new size when it connects again: {who}"
