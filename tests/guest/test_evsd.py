@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.daemon import Evsd, running_evsd
 from tests.support.guest import Guest, boot_from_nbd, write_root
+from tests.support.preloaded_evsctl import SHELL_FUNCTION
 
 START = """
 set -e
@@ -126,7 +127,7 @@ def said(guest_kernel: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     guest = Guest(tmp_path_factory.mktemp("share"))
     for name, script in SCRIPTS.items():
         (guest.share / f"{name}.sh").write_text(script)
-    result = guest.run(START + RUN_SCRIPTS)
+    result = guest.run(SHELL_FUNCTION + START + RUN_SCRIPTS)
     assert result.status == 0, result.output
     return {name: (guest.share / f"{name}.out").read_text() for name in SCRIPTS}
 
