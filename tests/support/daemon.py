@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from evsd.processes import Process
+from tests.support import preloaded_evsctl
 from tests.support.nbd import exported_token
 from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
@@ -32,6 +33,7 @@ AS_INSTALLED = {"PYTHONPATH": os.pathsep.join(_ADDED)}
 # Long: a machine that is busy with other things fails no test. What comes in time costs nothing.
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 90
+CTL_TIMEOUT_S = 120
 Object = dict[str, Any]
 
 
@@ -47,6 +49,7 @@ class Evsd:
         self.told: list[str] = []  # what it told systemd at its last start
 
     program, evsctl = VENV_BIN / "evsd", VENV_BIN / "evsctl"
+    preloaded = True  # `ctl` forks an evsctl that is loaded already, or starts the real one
     before: tuple[str, ...] = ()  # a command that starts it, and becomes it
 
     @property
@@ -115,13 +118,16 @@ class Evsd:
 
     def ctl(self, *words: str, environment: dict[str, str] | None = None) -> Result:
         """Run evsctl."""
+        env = {**self._ctl_environment(self.socket), **(environment or {})}
+        if self.preloaded:
+            return Result(*preloaded_evsctl.call(words, env, CTL_TIMEOUT_S))
         done = subprocess.run(
             [self.evsctl, *words],
-            env={**self._ctl_environment(self.socket), **(environment or {})},
+            env=env,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=120,
+            timeout=CTL_TIMEOUT_S,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
