@@ -48,9 +48,9 @@ def main() -> None:
                 [idle(directory, count) for count in (1, 10, VOLUMES)],
             )
     found["head"] = (
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s each; fio's nbd engine and "
-        f"nbdcopy, unix socket;\non {filesystem(Path(options.directory))}, {os.cpu_count()} "
-        f"processors ({processor()}), kernel {platform.release()}.\n"
+        f"Medians of {options.rounds} rounds; fio's nbd engine and nbdcopy, unix socket;\n"
+        f"on {kept.stem.removeprefix('datapath-')}, {os.cpu_count()} processors "
+        f"({processor()}), kernel {platform.release()}.\n"
         "In brackets: evsd divided by that server.\n"
     )
     text = report.text(found)
@@ -117,7 +117,8 @@ def write_image(path: Path, size: int) -> None:
 
 def filesystem(path: Path) -> str:
     """Its kind, such as tmpfs or ext4."""
-    return run("findmnt", "--noheadings", "--output=FSTYPE", "--target", str(path)).strip()
+    found = run("findmnt", "--noheadings", "--output=FSTYPE", "--target", str(path))
+    return found.split()[-1]  # several, where one is mounted over another
 
 
 def processor() -> str:

@@ -49,7 +49,7 @@ def _fio(rw: str, block: int, depth: int, connections: int = 1) -> Job:
             f"--numjobs={connections}",
             "--thread",  # one client: of several processes only the first may write
             f"--size={FIO_SIZE}",
-            f"--runtime={seconds}",
+            f"--runtime={round(seconds * 1000)}ms",  # it takes 0.2 for none at all
             "--time_based",
             "--group_reporting",
             "--norandommap",
