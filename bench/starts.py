@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evsd.cli.client import Api
-from tests.support.daemon import VENV_BIN, Evsd, running_evsd
+from tests.support.daemon import VENV_BIN, Evsd, running_evsd, temporary_state
 from tests.support.many_keys import add_keys
 from tests.support.traces import children_named
 
@@ -48,8 +48,7 @@ def main() -> None:
                 note("evsctl list", name, [_command(evsd) for _ in range(COMMANDS)])
                 evsd.stop()
                 note("evsd, old state", name, [_started(evsd)])
-            with running_evsd(built=built) as evsd:
-                note("evsd, new state", name, [_of_new(evsd)])
+            note("evsd, new state", name, [_of_new(built)])
     if options.volumes:
         full = f"evsd, {options.keys:,} keys, {options.volumes:,} volumes attached"
         for name, built in builds.items():
@@ -65,14 +64,15 @@ def _started(evsd: Evsd) -> Times:
     return took, _processor(evsd.pid) + sum(map(_processor, children_named(evsd.pid, "evsd-keys")))
 
 
-def _of_new(evsd: Evsd) -> Times:
-    """A first start, in a state directory of its own."""
-    first = Evsd(evsd.state.with_name("new"))
-    first.program, first.evsctl = evsd.program, evsd.evsctl
-    try:
-        return _started(first)
-    finally:
-        first.clear_up()
+def _of_new(built: Path) -> Times:
+    """A first start."""
+    with temporary_state() as state:
+        evsd = Evsd(state)
+        evsd.program, evsd.evsctl = built / "evsd", built / "evsctl"
+        try:
+            return _started(evsd)
+        finally:
+            evsd.clear_up()
 
 
 def _full(built: Path, options: argparse.Namespace) -> list[Times]:
