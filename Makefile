@@ -52,8 +52,9 @@ run: ## on a fresh Debian 12, as root: install, build, and show the main job ste
 	@$(MAKE) --no-print-directory build
 	@$(VENV)/bin/python -m tools.tour $(RUN_DIR)
 
-# A module's tests share what they start, so they stay together and in order.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# A module's tests share what they start, so they stay together and in order. Two workers for each
+# processor: half of the time a worker waits.
+PARALLEL := -n $(shell expr 2 \* $$(nproc)) --dist loadfile --no-loadscope-reorder
 
 MEASURE := $(VENV)/bin/python -m tests.measured
 # Per cent of evsd's statements that the tests run; a whole run says 96.0.
