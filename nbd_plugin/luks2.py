@@ -30,6 +30,10 @@ wrong one is noticed before it destroys anything; and one token of type "evsd" w
 DEK. Thin volumes read ciphertext zeros as plaintext zeros, which dm-crypt does not: they carry
 a mandatory requirement that makes it refuse them.
 
+A volume with snapshots is a chain of such files, its *layers*: the token says which layer this is
+and which one is below it, where a sector of ciphertext zeros is looked for. A second requirement
+makes whoever knows nothing of layers refuse each of them.
+
 An administrator may add keyslots, tokens and more with stock cryptsetup: all that is not ours is
 written again as it was read.
 """
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
 DATA_OFFSET = 1024 * 1024
 SECTOR_SIZE = 4096
 THIN_REQUIREMENT = "evsd-thin-v1"
+LAYER_REQUIREMENT = "evsd-layer-v1"
 TOKEN_TYPE = "evsd"  # noqa: S105, a type's name
 TOKEN_VERSION = 1
 
@@ -63,6 +68,8 @@ MAX_WRAPPED_DEK = 4096
 MAX_SIZE = 1 << 62
 MAX_SEQUENCE = 2**64 - 1
 
+_REQUIREMENTS = (THIN_REQUIREMENT, LAYER_REQUIREMENT)
+_LAYER_FIELDS = ("layer_id", "parent_layer_id", "frozen_by")
 _BINARY = Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 _COPY_SIZE = 16384
 _JSON_SIZE = _COPY_SIZE - _BINARY.size
@@ -84,7 +91,9 @@ class Header:
     """What a volume's header says. Not to be changed: `_replace` makes another.
 
     `size` is in bytes of payload; those behind the first `settled` are being added and hold
-    nothing yet. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over `digest_salt`,
+    nothing yet. `layer_id`, `parent_layer_id` and `frozen_by` (a snapshot's id) are "" in a volume
+    that has no layers; a layer without a parent is the lowest, one that is not frozen is written
+    to. `digest` is PBKDF2-HMAC-SHA256 of the 64-byte DEK over `digest_salt`,
     `digest_iterations` times. `sequence` grows with every write. `area` is the JSON it was read
     from, with what others put there; None for a volume that is being made.
     """
@@ -98,7 +107,10 @@ class Header:
         "digest",
         "digest_iterations",
         "digest_salt",
+        "frozen_by",
         "label",
+        "layer_id",
+        "parent_layer_id",
         "sequence",
         "settled",
         "size",
@@ -125,6 +137,9 @@ class Header:
         sequence: int,
         settled: int | None = None,
         subsystem: str = "",
+        layer_id: str = "",
+        parent_layer_id: str = "",
+        frozen_by: str = "",
         area: dict[str, Any] | None = None,
     ) -> None:
         self.uuid, self.label, self.size, self.thin = uuid, label, size, thin
@@ -134,6 +149,13 @@ class Header:
         self.digest_salt, self.digest_iterations = digest_salt, digest_iterations
         self.digest = digest
         self.settled = size if settled is None else settled
+        self.layer_id, self.parent_layer_id = layer_id, parent_layer_id
+        self.frozen_by = frozen_by
+
+    @property
+    def own_layer(self) -> str:
+        """What a layer above names as its parent: the first layer of a volume has its id."""
+        return self.layer_id or self.uuid
 
     def __eq__(self, other: object) -> bool:
         """Whether every field is the same; in what is not ours they may differ."""
@@ -295,13 +317,13 @@ def _parse(area: bytes) -> dict[str, Any]:
 
 
 def _from_json(area: dict[str, Any], **binary: Any) -> Header:
-    thin = _is_thin(_mapping(area["config"]))
+    required = _requirements(_mapping(area["config"]))
     token = _token(_mapping(area["tokens"]))
     digest = _digest(_mapping(area["digests"]))
     size = _segment_size(_mapping(area["segments"]))
     return Header(
         size=size,
-        thin=thin,
+        thin=THIN_REQUIREMENT in required,
         wrapped_dek=_bytes(token["wrapped_dek"], 1, MAX_WRAPPED_DEK),
         cmk_id=_string(token["cmk_id"], 1, 64),
         cmk_version=_integer(token["cmk_version"], 0, 2**32 - 1),
@@ -311,8 +333,19 @@ def _from_json(area: dict[str, Any], **binary: Any) -> Header:
         digest=_bytes(digest["digest"], 32, 32),
         settled=_settled(token, size),
         area=area,
+        **_layer(token, LAYER_REQUIREMENT in required),
         **binary,
     )
+
+
+def _layer(token: dict[str, Any], is_layer: bool) -> dict[str, Any]:
+    """What the token says of layers; all of it or nothing goes with the requirement."""
+    fields = {name: _uuid(token[name]) for name in _LAYER_FIELDS if name in token}
+    if ("layer_id" in fields) != is_layer or (fields and not is_layer):
+        raise ValueError(f"its token and {LAYER_REQUIREMENT} do not say the same of layers")
+    if fields and fields["layer_id"] == fields.get("parent_layer_id"):
+        raise ValueError("it is a layer above itself")
+    return fields
 
 
 def _settled(token: dict[str, Any], size: int) -> int:
@@ -322,13 +355,13 @@ def _settled(token: dict[str, Any], size: int) -> int:
     return settled
 
 
-def _is_thin(config: dict[str, Any]) -> bool:
+def _requirements(config: dict[str, Any]) -> list[Any]:
     required = _list(_mapping(config.get("requirements", {})).get("mandatory", []))
-    unknown = [str(name) for name in required if name != THIN_REQUIREMENT]
+    unknown = [str(name) for name in required if name not in _REQUIREMENTS]
     if unknown:
         named = "".join(c if c.isprintable() else " " for c in ", ".join(unknown)[:200])
         raise _NotOurs(f"it needs {named}, which this version does not have")
-    return THIN_REQUIREMENT in required
+    return required
 
 
 def _token(tokens: dict[str, Any]) -> dict[str, Any]:
@@ -392,7 +425,9 @@ def _context(value: object) -> dict[str, str]:
     return {_string(name, 1, 256): _string(text, 0, 4096) for name, text in context.items()}
 
 
-def _uuid(value: str) -> str:
+def _uuid(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a UUID is expected")
     if len(value) != 36 or not set(value) <= set("0123456789abcdef-"):
         raise ValueError("its UUID is malformed")
     return value
@@ -495,8 +530,30 @@ def _with_ours(area: dict[str, Any], header: Header) -> dict[str, Any]:
     }
     if header.settled == header.size:
         del token["settled"]
-    segment = {**area["segments"]["0"], "size": str(header.size)}
-    return {**area, "tokens": {**area["tokens"], number: token}, "segments": {"0": segment}}
+    for name in _LAYER_FIELDS:
+        token.pop(name, None)
+        if getattr(header, name):
+            token[name] = getattr(header, name)
+    return {
+        **area,
+        "tokens": {**area["tokens"], number: token},
+        "segments": {"0": {**area["segments"]["0"], "size": str(header.size)}},
+        "config": _with_requirement(area["config"], bool(header.layer_id)),
+    }
+
+
+def _with_requirement(config: dict[str, Any], is_layer: bool) -> dict[str, Any]:
+    """What a volume needs besides: a layer its requirement, and what is none any more none."""
+    requirements = config.get("requirements", {})
+    required = _list(requirements.get("mandatory", []))
+    if (LAYER_REQUIREMENT in required) == is_layer:
+        return config
+    others = [name for name in required if name != LAYER_REQUIREMENT]
+    rest = {name: value for name, value in requirements.items() if name != "mandatory"}
+    wanted = others + [LAYER_REQUIREMENT] * is_layer
+    changed = {**rest, "mandatory": wanted} if wanted else rest
+    without = {name: value for name, value in config.items() if name != "requirements"}
+    return {**without, "requirements": changed} if changed else without
 
 
 def _new_area(header: Header) -> dict[str, Any]:

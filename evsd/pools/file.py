@@ -251,6 +251,7 @@ class FilePool(Pool):
             settled, size = _extent(fd, header.uuid, size)
             if os.fstat(fd).st_size < luks2.DATA_OFFSET + size:
                 raise luks2.HeaderError("its file is shorter than the volume")
+            _require_same_layer(fd, header)
             newest = max(header.sequence, luks2.newest_sequence(fd))
             restored = header._replace(size=size, settled=settled, sequence=newest + 1)
             luks2.write_all(fd, keyslots, luks2.HEADER_LENGTH)
@@ -271,6 +272,8 @@ class FilePool(Pool):
             header = luks2.read(fd)
             if status.st_size < luks2.DATA_OFFSET + header.size:
                 raise luks2.HeaderError("it is truncated")
+            if header.layer_id:
+                raise luks2.HeaderError("it is one layer of a volume with snapshots")
             return header
 
     def _unfinished(self, volume_id: str) -> Path:
@@ -314,6 +317,18 @@ def _extent(fd: int, volume_id: str, size: int) -> tuple[int, int]:
         if header.uuid == volume_id and header.settled >= size:
             return header.settled, header.size
     return size, size
+
+
+def _require_same_layer(fd: int, header: luks2.Header) -> None:
+    """Without its parent a layer would read as zeros what is below it."""
+    with suppress(OSError):
+        try:
+            own = luks2.read(fd)
+        except luks2.HeaderError:
+            return
+        layers = [(each.own_layer, each.parent_layer_id) for each in (own, header)]
+        if own.uuid == header.uuid and layers[0] != layers[1]:
+            raise luks2.HeaderError("it is of a time when the volume had other snapshots")
 
 
 def _lengthen(fd: int, header: luks2.Header) -> None:
