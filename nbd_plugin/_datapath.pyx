@@ -55,8 +55,13 @@ cdef extern from "native/key.h" nogil:
     void key_wipe()
 
 cdef extern from "native/volume.h" nogil:
-    int volume_set(int fd, uint64_t data_offset, uint64_t size, bint thin)
+    int volume_set(int fd, uint64_t data_offset, uint64_t size, bint thin, bint is_layer)
     int volume_prefetch(uint64_t offset, uint64_t count)
+
+cdef extern from "native/layers.h" nogil:
+    int layers_add(int fd, uint64_t data_offset, uint64_t size)
+    int layers_switch(int fd, uint64_t data_offset, uint64_t size)
+    void layers_grow(uint64_t size)
 
 cdef extern from "native/read.h" nogil:
     int volume_read(uint8_t *data, uint64_t count, uint64_t offset)
@@ -154,9 +159,40 @@ def hand_over() -> bool:
     return data_path_hand_over()
 
 
-def set_volume(int fd, uint64_t data_offset, uint64_t size, bint thin) -> None:
-    """Serve `size` bytes at `data_offset` of the open file `fd`. Raises OSError."""
-    _check(volume_set(fd, data_offset, size, thin))
+def set_volume(
+    int fd, uint64_t data_offset, uint64_t size, bint thin, bint is_layer=False
+) -> None:
+    """Serve `size` bytes at `data_offset` of the open file `fd`.
+
+    In a thick volume that `is_layer` sectors may be absent too. Raises OSError.
+    """
+    _check(volume_set(fd, data_offset, size, thin, is_layer))
+
+
+def add_layer(int fd, uint64_t data_offset, uint64_t size) -> None:
+    """What the volume does not have is looked for there, before it serves; the lowest is first.
+
+    Raises OSError: ENOTBLK for what is no regular file, EMLINK for more layers than there may be.
+    """
+    _check(layers_add(fd, data_offset, size))
+
+
+def switch_layer(int fd, uint64_t data_offset, uint64_t size) -> None:
+    """Freeze the file that is written to, and write to this one above it, which is empty.
+
+    Requests go on meanwhile; all that are answered after this returns are in the new one. Raises
+    OSError as `add_layer` does, and EINVAL for a smaller one; nothing has changed then.
+    """
+    cdef int err
+    with nogil:
+        err = layers_switch(fd, data_offset, size)
+    _check(err)
+
+
+def grow(uint64_t size) -> None:
+    """Serve so many bytes of the file that is written to, for connections made from now on."""
+    with nogil:
+        layers_grow(size)
 
 
 def new_release_key() -> bytes:

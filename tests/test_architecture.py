@@ -19,6 +19,7 @@ LAYERS = [
     {"images"},
     {"store"},
     {"audit", "pools", "jobs"},
+    {"layers"},
     {"key_channel"},
     {"key_client", "key_process", "serving"},
     {"service"},

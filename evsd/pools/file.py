@@ -95,7 +95,7 @@ class FilePool(Pool):
         unfinished = self._unfinished(header.uuid)
         fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            _lengthen(fd, header)
+            lengthen(fd, header)
             luks2.write(fd, header)
             os.fsync(fd)
         finally:
@@ -121,7 +121,7 @@ class FilePool(Pool):
             grown = _grown(fd, volume_id, before, size, again=again)
             if grown is None:
                 return size
-            _lengthen(fd, grown)
+            lengthen(fd, grown)
             os.fsync(fd)
             luks2.write(fd, grown)
             return grown.settled
@@ -138,7 +138,7 @@ class FilePool(Pool):
         try:
             header = _grown(fd, volume_id, before, size, again=True)
             if header is not None:
-                _lengthen(fd, header)
+                lengthen(fd, header)
                 os.fsync(fd)
                 luks2.write(fd, header._replace(settled=size))
         finally:
@@ -168,7 +168,7 @@ class FilePool(Pool):
     @contextmanager
     def _writing(self, volume_id: str) -> Iterator[int]:
         """The volume's file, which no server may have open meanwhile."""
-        with _unserved(self.path(volume_id), os.O_RDWR) as fd:
+        with unserved(self.path(volume_id), os.O_RDWR) as fd:
             yield fd
 
     @raises_pool_errors
@@ -183,7 +183,7 @@ class FilePool(Pool):
         path, given_up = self.path(volume_id), self._given_up(volume_id)
         if path.exists():
             # A server that no record knows of has its clients' data in this file.
-            with _unserved(path, os.O_RDONLY):
+            with unserved(path, os.O_RDONLY):
                 _rename_or_unlink(path, given_up)
             sync(self.directory)
         if given_up.exists():
@@ -265,7 +265,7 @@ class FilePool(Pool):
         Follows no link, and opens nothing but a regular file.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with _unserved(self.path(volume_id), flags) as fd:
+        with unserved(self.path(volume_id), flags) as fd:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise luks2.HeaderError("it is not a regular file")
@@ -331,7 +331,7 @@ def _require_same_layer(fd: int, header: luks2.Header) -> None:
             raise luks2.HeaderError("it is of a time when the volume had other snapshots")
 
 
-def _lengthen(fd: int, header: luks2.Header) -> None:
+def lengthen(fd: int, header: luks2.Header) -> None:
     """Room for the volume; a thick one's is taken now, so that a full pool is noticed now."""
     length = luks2.DATA_OFFSET + header.size
     if header.thin:
@@ -344,7 +344,7 @@ def _lengthen(fd: int, header: luks2.Header) -> None:
 
 
 @contextmanager
-def _unserved(path: Path, flags: int) -> Iterator[int]:
+def unserved(path: Path, flags: int) -> Iterator[int]:
     """A file that no server has open before the block ends; raises `BlockingIOError`."""
     fd = os.open(path, flags | os.O_CLOEXEC)
     try:

@@ -1,10 +1,10 @@
 #include "extents.h"
 
 #include <errno.h>
-#include <unistd.h>
 
-#include "file.h"
+#include "layers.h"
 #include "sector.h"
+#include "stripes.h"
 #include "volume.h"
 
 int volume_extents(uint64_t offset, uint64_t count, struct extent *extents, size_t limit,
@@ -12,16 +12,13 @@ int volume_extents(uint64_t offset, uint64_t count, struct extent *extents, size
     *filled = 0;
     if (!volume_has(offset, count))
         return EINVAL;
-    uint64_t at = offset, end = offset + count, data, next;
+    uint64_t at = offset, end = offset + count, next;
     while (at < end && *filled < limit) {
-        uint64_t first = sector_floor(at), last = sector_ceiling(end);
-        int err = file_seek(SEEK_DATA, first, last, &data);
-        next = data < last ? sector_floor(data) : last;
-        bool hole = !err && next > at;
-        if (!err && !hole) {
-            err = file_seek(SEEK_HOLE, data, last, &next);
-            next = sector_ceiling(next);
-        }
+        bool hole;
+        stripe_share(at); /* the chain stays as it is */
+        int err = layers_extent(layers_below() + 1, sector_floor(at), sector_ceiling(end), &next,
+                                &hole);
+        stripe_leave(at);
         if (err)
             return err;
         next = next < end ? next : end;

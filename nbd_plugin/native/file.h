@@ -1,6 +1,7 @@
 /* The volume's file or block device: ciphertext, and where there is none, at the volume's offsets.
  *
- * Every function returns 0 or an errno.
+ * There is one that is written to, which the functions without a `struct file` are about. Every
+ * function returns 0 or an errno.
  */
 #ifndef EVSD_FILE_H
 #define EVSD_FILE_H
@@ -9,8 +10,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* From now on this one, with `size` bytes from `data_offset` on. */
-int file_set(int fd, uint64_t data_offset, uint64_t size);
+struct file {
+    int fd;
+    bool regular, tells_holes; /* a file and no block device; its SEEK_HOLE is known to be right */
+    uint64_t data_offset, end;
+};
+
+/* `size` bytes from `data_offset` on of an open file. */
+int file_describe(struct file *described, int fd, uint64_t data_offset, uint64_t size);
+
+/* The next offset of data (SEEK_DATA) or of a hole (SEEK_HOLE), not beyond `end`. */
+int file_seek_of(const struct file *in, int whence, uint64_t offset, uint64_t end,
+                 uint64_t *found);
+
+/* As the functions below, of any. */
+int file_read_of(const struct file *from, uint8_t *buffer, size_t count, uint64_t offset);
+int file_prefetch_of(const struct file *from, uint64_t offset, uint64_t count);
+int file_sync_of(const struct file *written);
+
+/* From now on this one is written to. */
+void file_set(const struct file *top);
+struct file file_get(void);
+
+/* The same one, with `size` bytes. */
+void file_grow(uint64_t size);
 
 /* Whether it is a file, not a block device. */
 bool file_is_regular(void);
@@ -21,10 +44,6 @@ int file_write(const uint8_t *buffer, size_t count, uint64_t offset);
 /* fallocate(2) that keeps the file's length. */
 int file_allocate(int mode, uint64_t offset, uint64_t count);
 
-/* The next offset of data (SEEK_DATA) or of a hole (SEEK_HOLE), not beyond `end`. */
-int file_seek(int whence, uint64_t offset, uint64_t end, uint64_t *found);
-
 int file_prefetch(uint64_t offset, uint64_t count);
-int file_sync(void);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "file.h"
+#include "layers.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -25,7 +25,7 @@ int volume_flush(void) {
         uint64_t covers = flushing.asked;
         flushing.running = true;
         pthread_mutex_unlock(&flushing.lock);
-        int err = file_sync();
+        int err = layers_sync();
         pthread_mutex_lock(&flushing.lock);
         if (err)
             flushing.error = err;

@@ -15,7 +15,7 @@ bool is_zero(const uint8_t *data, size_t count) {
 static bool is_hole(const uint8_t *sector) { return is_zero(sector, SECTOR); }
 
 int holes_decrypt(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
-    if (!volume_is_thin())
+    if (!volume_has_holes())
         return worker_decrypt(w, data, count, offset);
     int err = 0;
     for (size_t done = 0, start; !err && done < count;) {

@@ -1,4 +1,4 @@
-/* Sectors that a thin volume does not have: zeros in the file, and zeros for whoever reads them. */
+/* Sectors that a volume does not have: zeros in the file, and zeros for whoever reads them. */
 #ifndef EVSD_HOLES_H
 #define EVSD_HOLES_H
 

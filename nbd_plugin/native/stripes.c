@@ -44,3 +44,7 @@ void stripes_leave(uint64_t offset, uint64_t count) {
         if (covers(offset, count, i))
             pthread_rwlock_unlock(&stripes[i]);
 }
+
+void stripes_take_all(void) { stripes_take(0, (uint64_t)STRIPES * CHUNK); }
+
+void stripes_leave_all(void) { stripes_leave(0, (uint64_t)STRIPES * CHUNK); }

@@ -21,4 +21,8 @@ void stripe_leave(uint64_t offset);
 void stripes_take(uint64_t offset, uint64_t count);
 void stripes_leave(uint64_t offset, uint64_t count);
 
+/* All there are: no request is between reading and writing. */
+void stripes_take_all(void);
+void stripes_leave_all(void);
+
 #endif

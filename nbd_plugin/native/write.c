@@ -5,6 +5,7 @@
 
 #include "file.h"
 #include "holes.h"
+#include "layers.h"
 #include "sector.h"
 #include "stripes.h"
 #include "volume.h"
@@ -14,7 +15,7 @@
  * that sector. The caller has the stripe alone. A NULL source is zeros. */
 static int merge_sector(struct worker *w, uint8_t *slot, uint64_t offset, const uint8_t *source,
                         size_t from, size_t count) {
-    int err = file_read(slot, SECTOR, offset);
+    int err = chain_read(slot, SECTOR, offset);
     if (!err)
         err = holes_decrypt(w, slot, SECTOR, offset);
     if (err)
@@ -48,8 +49,9 @@ static bool is_part(const struct worker *w, uint64_t offset, size_t count) {
  * ciphertext: the sector may be a hole. */
 static int write_part(struct worker *w, const uint8_t *data, size_t count, uint64_t offset,
                       bool *done) {
-    int err = volume_is_thin() ? file_read(w->buffer, count, offset) : 0;
-    *done = !err && !(volume_is_thin() && is_zero(w->buffer, count));
+    bool holes = volume_has_holes();
+    int err = holes ? file_read(w->buffer, count, offset) : 0;
+    *done = !err && !(holes && is_zero(w->buffer, count));
     if (!*done)
         return err;
     err = worker_encrypt(w, w->buffer, data ? data : zeros, count, offset);
@@ -71,8 +73,10 @@ static int write_chunk(struct worker *w, const uint8_t *data, size_t count, uint
         err = write_part(w, data, count, offset, &done);
     if (!err && !done)
         err = merge_ends(w, data, offset, end);
-    if (!err && !done)
+    if (!err && !done) {
+        layers_writing(sector_ceiling(end) - first, first);
         err = file_write(w->buffer, sector_ceiling(end) - first, first);
+    }
     stripe_leave(offset);
     return err;
 }

@@ -5,15 +5,19 @@
 
 #include "file.h"
 #include "holes.h"
+#include "layers.h"
 #include "sector.h"
 #include "stripes.h"
 #include "volume.h"
 #include "worker_pools.h"
 #include "write.h"
+#include "zero_layers.h"
+
+enum { HAS_LAYERS = -1 }; /* since a moment ago: no errno */
 
 static int allocate(int mode, uint64_t offset, uint64_t count) {
     stripes_take(offset, count);
-    int err = file_allocate(mode, offset, count);
+    int err = layers_below() ? HAS_LAYERS : file_allocate(mode, offset, count);
     stripes_leave(offset, count);
     return err;
 }
@@ -24,7 +28,7 @@ static int store_zeros(uint64_t offset, uint64_t count) {
     while (count && !err) {
         size_t n = chunk_at(offset, count);
         stripe_take(offset);
-        err = file_write(zeros, n, offset);
+        err = layers_below() ? HAS_LAYERS : file_write(zeros, n, offset);
         stripe_leave(offset);
         offset += n;
         count -= n;
@@ -32,11 +36,16 @@ static int store_zeros(uint64_t offset, uint64_t count) {
     return err;
 }
 
-static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
+static int zero_file(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
     if (fast && !may_trim && !file_is_regular())
         return EOPNOTSUPP; /* the kernel may write the zeros itself */
     int err = allocate(may_trim ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE, offset, count);
     return err == EOPNOTSUPP && !fast ? store_zeros(offset, count) : err;
+}
+
+static int zero_sectors(uint64_t offset, uint64_t count, bool may_trim, bool fast) {
+    int err = layers_below() ? HAS_LAYERS : zero_file(offset, count, may_trim, fast);
+    return err == HAS_LAYERS ? layers_zero(offset, count, may_trim, fast) : err;
 }
 
 /* A part of a sector. One that is a hole has zeros already, and may stay a hole. */
@@ -44,7 +53,7 @@ static int zero_part(uint64_t offset, uint64_t count, bool may_trim) {
     uint8_t sector[SECTOR];
     uint64_t first = sector_floor(offset);
     stripe_share(first);
-    int err = may_trim ? file_read(sector, SECTOR, first) : 0;
+    int err = may_trim ? chain_read(sector, SECTOR, first) : 0;
     stripe_leave(first);
     if (err || (may_trim && is_zero(sector, SECTOR)))
         return err;

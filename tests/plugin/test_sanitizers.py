@@ -52,7 +52,7 @@ def test_it_is_the_sanitized_module_that_is_tested(sanitized: dict[str, str]) ->
 
 def test_keys_and_vectors(sanitized: dict[str, str]) -> None:
     options = ["-q", "--import-mode=append", "-p", "no:cacheprovider"]
-    files = ["tests/plugin/test_key.py", "tests/plugin/test_vectors.py"]
+    files = [f"tests/plugin/test_{name}.py" for name in ("key", "vectors", "layers")]
     assert " passed" in passes(sanitized, "pytest", *options, *files)
 
 

@@ -1,0 +1,199 @@
+"""Taking a layer out of a chain: ciphertext is copied as it is, no key is needed.
+
+*Up*: what only the lower one has goes into the upper one, which then stands on what the lower one
+stood on. *Down*: what the upper one has goes into the lower one, which then takes its header and
+its name. While either is under way the volume reads as before, so it can be
+interrupted and begun again, also in the other direction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from evsd.durable import sync
+from evsd.layers.chain import LAYER, Layer, children, layers, read, snapshot_path
+from evsd.layers.holes import tells_holes
+from evsd.layers.making import copy_keyslots
+from evsd.pools.file import raises_pool_errors, unserved
+from evsd.pools.pool import HeaderInvalid, PoolError
+from nbd_plugin import luks2
+
+SECTOR = luks2.SECTOR_SIZE
+CHUNK = 256 * SECTOR
+ZEROS = bytes(SECTOR)
+
+
+class LayerInUse(PoolError):
+    """More than one layer stands on it, or one with another key: it stays, hidden."""
+
+
+@raises_pool_errors
+def remove(directory: Path, snapshot_id: str) -> None:
+    """Take the layer that a snapshot froze out of its chain; after a crash, finish it.
+
+    Raises `LayerInUse`, and `VolumeBusy` while a server has it.
+    """
+    path = snapshot_path(directory, snapshot_id)
+    if not path.exists():
+        return
+    lower = read(path)
+    if (named := _merged_into(directory, lower)) is not None:
+        _take_name(lower, named)
+        return
+    if lower.header.frozen_by != snapshot_id:
+        raise HeaderInvalid(f"{path.name} is of a snapshot that was not finished")
+    above = children(directory, lower)
+    if not above:
+        with unserved(path, os.O_RDWR):
+            path.unlink()
+        sync(directory)
+        return
+    if len(above) > 1 or above[0].header.uuid != lower.header.uuid:
+        raise LayerInUse(f"{path.name} has {len(above)} layers above it")
+    [upper] = above
+    (merge_down if _is_larger(lower, upper) else merge_up)(lower, upper)
+
+
+@raises_pool_errors
+def finish_merging(directory: Path, volume_id: str) -> None:
+    """Give what was merged down its name, after a crash between its header and that."""
+    for layer in layers(directory):
+        if layer.header.uuid == volume_id and layer.path.suffix == LAYER:
+            named = _merged_into(directory, layer)
+            if named is not None:
+                _take_name(layer, named)
+
+
+@raises_pool_errors
+def merge_up(lower: Layer, upper: Layer) -> None:
+    """Afterwards the upper one has all, and the lower one is gone."""
+    _check(lower, upper)
+    with ExitStack() as stack:
+        source, target = _both(stack, lower, upper)
+        end = min(lower.header.size, upper.header.size)
+        for at, data in _present(source, end):
+            _fill(target, at, data)
+        os.fsync(target)
+        _write_header(target, upper.header, lower.header)
+    lower.path.unlink()
+    sync(lower.path.parent)
+
+
+@raises_pool_errors
+def merge_down(lower: Layer, upper: Layer) -> None:
+    """Afterwards the lower one has all, and the upper one's place."""
+    _check(lower, upper)
+    with ExitStack() as stack:
+        target, source = _both(stack, lower, upper)
+        length = luks2.DATA_OFFSET + upper.header.size
+        if os.fstat(target).st_size < length:
+            os.truncate(target, length)
+        for at, data in _present(source, upper.header.size):
+            luks2.write_all(target, data, luks2.DATA_OFFSET + at)
+        copy_keyslots(source, target)
+        os.fsync(target)
+        _write_header(target, upper.header, lower.header)
+        _take_name(lower, upper.path)
+
+
+def _check(lower: Layer, upper: Layer) -> None:
+    if upper.header.parent_layer_id != lower.header.own_layer:
+        raise HeaderInvalid(f"{upper.path.name} does not stand on {lower.path.name}")
+    same = ("uuid", "wrapped_dek", "digest", "digest_salt", "thin")
+    if any(getattr(lower.header, name) != getattr(upper.header, name) for name in same):
+        raise HeaderInvalid(f"{upper.path.name} has another key than {lower.path.name}")
+    if upper.header.size < lower.header.size:
+        raise HeaderInvalid(f"{upper.path.name} is smaller than {lower.path.name}")
+
+
+def _both(stack: ExitStack, lower: Layer, upper: Layer) -> tuple[int, int]:
+    return (
+        stack.enter_context(unserved(lower.path, os.O_RDWR)),
+        stack.enter_context(unserved(upper.path, os.O_RDWR)),
+    )
+
+
+def _is_larger(one: Layer, other: Layer) -> bool:
+    return one.path.stat().st_blocks > other.path.stat().st_blocks
+
+
+def _write_header(fd: int, upper: luks2.Header, lower: luks2.Header) -> None:
+    """The upper one's, over what the lower one stood on; of what is left alone a plain volume's."""
+    merged = upper._replace(
+        parent_layer_id=lower.parent_layer_id, sequence=max(upper.sequence, lower.sequence) + 1
+    )
+    alone = not merged.parent_layer_id and not merged.frozen_by
+    if alone and (merged.thin or _is_whole(fd, merged.size)):
+        merged = merged._replace(layer_id="")
+    luks2.write(fd, merged)
+
+
+def _merged_into(directory: Path, lower: Layer) -> Path | None:
+    """Whose header the file of a removed snapshot has already: only the name is missing."""
+    for layer in layers(directory):
+        if layer.path != lower.path and layer.header.uuid == lower.header.uuid:
+            same = layer.header.layer_id == lower.header.layer_id
+            was_top = not layer.header.frozen_by and not lower.header.layer_id
+            if (same or was_top) and lower.header.frozen_by == layer.header.frozen_by:
+                return layer.path
+    return None
+
+
+def _take_name(merged: Layer, name: Path) -> None:
+    merged.path.rename(name)
+    sync(name.parent)
+
+
+def _present(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """Runs of sectors that a layer has: (offset, ciphertext)."""
+    for start, end in _data(fd, size):
+        for at in range(start, end, CHUNK):
+            chunk = os.pread(fd, min(CHUNK, end - at), luks2.DATA_OFFSET + at)
+            yield from ((at + run, data) for run, data in _runs(chunk))
+
+
+def _is_whole(fd: int, size: int) -> bool:
+    """Whether no sector is absent: else a thick volume stays a layer, for want of a key."""
+    return sum(len(data) for _, data in _present(fd, size)) == size
+
+
+def _runs(chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    start = None
+    for at in range(0, len(chunk) + SECTOR, SECTOR):
+        there = at < len(chunk) and chunk[at : at + SECTOR] != ZEROS
+        if there and start is None:
+            start = at
+        if not there and start is not None:
+            yield start, chunk[start:at]
+            start = None
+
+
+def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, or may have: whole sectors."""
+    at, last = 0, size
+    if not tells_holes(fd):
+        yield 0, size
+        return
+    while at < last:
+        try:
+            data = os.lseek(fd, luks2.DATA_OFFSET + at, os.SEEK_DATA) - luks2.DATA_OFFSET
+        except OSError:  # ENXIO: no more of it
+            return
+        if data >= last:
+            return
+        hole = os.lseek(fd, luks2.DATA_OFFSET + data, os.SEEK_HOLE) - luks2.DATA_OFFSET
+        start, at = data // SECTOR * SECTOR, min(-(-hole // SECTOR) * SECTOR, last)
+        yield start, at
+
+
+def _fill(fd: int, at: int, data: bytes) -> None:
+    """Write those sectors that are absent there."""
+    there = os.pread(fd, len(data), luks2.DATA_OFFSET + at)
+    wanted = bytearray(data)
+    for start, run in _runs(there):
+        wanted[start : start + len(run)] = bytes(len(run))
+    for start, run in _runs(bytes(wanted)):
+        luks2.write_all(fd, run, luks2.DATA_OFFSET + at + start)

@@ -1,0 +1,18 @@
+"""What a crash in the middle of an operation on a volume's layers left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evsd.layers.making import finish_taking
+from evsd.layers.merging import finish_merging
+
+
+def finish(directory: Path, volume_id: str) -> None:
+    """Make the volume's file its newest layer, on top of a whole chain.
+
+    For a volume that no server has. A snapshot that had frozen nothing yet is forgotten; the other
+    operations were done, or are not begun, and can be asked for again. Raises `PoolError`.
+    """
+    finish_merging(directory, volume_id)
+    finish_taking(directory, volume_id)
