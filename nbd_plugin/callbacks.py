@@ -63,6 +63,7 @@ def after_fork() -> None:
     _datapath.hand_over()
     if not _datapath.confine(os.fsencode(_server.options["file"])):
         sys.stderr.write("nbdkit: the kernel has no Landlock: the server is not confined\n")
+    _server.listen()
     _datapath.trim_memory()
 
 

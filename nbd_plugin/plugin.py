@@ -10,6 +10,9 @@
         ticket_fd=N          inherited descriptor to read the ticket from: argv is public
         [clients_fd=N]       inherited descriptor of a file: who is connected, see `clients`; the
                              socket's directory then says who may connect
+        [layer_fds=N,N...]   inherited descriptors of the layers below the file, the highest first;
+                             see `layers`
+        [control_fd=N]       inherited descriptor of a socket that listens: see `control`
         [device=NAME]        export name under which the host's device connects, which alone may
                              write
 

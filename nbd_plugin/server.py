@@ -13,11 +13,12 @@ import os
 import stat
 from _thread import allocate_lock  # `threading` costs 1 ms and 0.5 MB in every server
 
-from nbd_plugin import _datapath, luks2, release
+from nbd_plugin import _datapath, control, luks2, release
 from nbd_plugin.clients import Client, Clients
+from nbd_plugin.layers import Layers, require_above
 
 KEYS = ("file", "attachment", "release_socket", "ticket_fd")
-OPTIONAL_KEYS = ("clients_fd", "device")
+OPTIONAL_KEYS = ("clients_fd", "device", "layer_fds", "control_fd")
 TICKET_LIMIT = 4096
 
 _REPLACED = "it was replaced, or closed to this server: detach and attach"
@@ -45,6 +46,8 @@ class Server:
         self._ticket = ""
         self._connections = 0
         self._fd = -1
+        self._switched_to = -1  # a layer that was handed over: it can't be opened by its name
+        self._layers = Layers()
         self._identity: tuple[int, int] | None = None
         # Opening and closing are rare: one lock makes each of them a single step.
         self._lock = allocate_lock()
@@ -57,11 +60,20 @@ class Server:
         self._ticket = _read_ticket(self.options["ticket_fd"])
         report = int(self.options.get("clients_fd", "-1"))
         self.clients = Clients(report, has_device="device" in self.options)
+        try:
+            self._layers = Layers(self.options.get("layer_fds", ""))
+        except (OSError, ValueError) as error:
+            raise ServerError(f"the layers of the volume can't be used: {error}") from None
         fd = self._open(os.O_RDONLY)
         try:
-            _read_header(fd)
+            self._read_header(fd)
         finally:
             os.close(fd)
+
+    def listen(self) -> None:
+        """Let whoever started this control it; not before it is confined."""
+        if "control_fd" in self.options:
+            control.start(int(self.options["control_fd"]), self._ticket, self)
 
     def connect(self, name: str, read_only: bool) -> Client:
         """Count a connection; the first one gets the key. A failed one leaves nothing behind."""
@@ -78,6 +90,10 @@ class Server:
         """The last one writes what is not yet on disk, and wipes the key."""
         self.clients.remove(client)  # first: it has gone, whatever its flush takes
         with self._lock:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._connections:
             self._connections -= 1
             if self._connections == 0:
                 self._stop()
@@ -89,14 +105,82 @@ class Server:
                 self._connections = 0
                 self._stop()
 
+    def switch(self, fd: int) -> None:
+        """Write to a new layer over the volume's file from now on. Asked twice, it is done once."""
+        with self._lock:
+            current = self._current()
+            try:
+                top, header = self._read_header(current), luks2.read(fd)
+                if header.own_layer != top.own_layer:
+                    require_above(fd, header, top)
+                    self._write_to(os.dup(fd), header)
+            finally:
+                os.close(current)
+
+    def _write_to(self, fd: int, header: luks2.Header) -> None:
+        """`fd` is the server's own."""
+        if self._connections:
+            try:
+                _lock(fd, self.read_only)
+                _datapath.switch_layer(fd, luks2.DATA_OFFSET, header.size)
+            except BaseException:
+                os.close(fd)
+                raise
+            frozen, self._fd, self.size = self._fd, fd, header.size  # requests use these two
+        else:
+            frozen = self._current()
+        if self._switched_to >= 0:
+            os.close(self._switched_to)
+        self._switched_to = os.dup(fd) if self._connections else fd
+        self._layers.push(frozen)
+
+    def grow(self) -> None:
+        """Serve what was added to the volume, to connections made from now on."""
+        with self._lock:
+            header = self._current_header()
+            if header.settled < header.size:
+                raise ServerError("what was added to the volume is not whole yet")
+            if self._connections and header.size > self.size:
+                _datapath.grow(header.size)
+                self.size = header.size
+
+    def flush(self) -> None:
+        """Wait until everything written so far is on disk; as one more connection meanwhile."""
+        with self._lock:
+            if not self._connections:
+                return
+            self._connections += 1
+        try:
+            _datapath.flush(None, 0)
+        finally:
+            with self._lock:
+                self._leave()
+
+    def status(self) -> dict[str, object]:
+        """Which layer is written to, and its size."""
+        with self._lock:
+            header = self._current_header()
+            return {"layer_id": header.own_layer, "size": header.size}
+
+    def _current(self) -> int:
+        """The file that is written to, to be closed by the caller."""
+        return os.dup(self._fd) if self._connections else self._open(os.O_RDONLY)
+
+    def _current_header(self) -> luks2.Header:
+        current = self._current()
+        try:
+            return self._read_header(current)
+        finally:
+            os.close(current)
+
     def _start(self, read_only: bool) -> None:
         mode = os.O_RDONLY if read_only else os.O_RDWR
         self._fd = self._open(mode)
         try:
             _lock(self._fd, read_only)
-            header = _read_header(self._fd)
+            header = self._read_header(self._fd)
             self._get_key(header)
-            _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin)
+            self._serve(header)
         except BaseException:
             _datapath.wipe()
             os.close(self._fd)
@@ -107,6 +191,8 @@ class Server:
 
     def _open(self, mode: int) -> int:
         """The volume this server was started for: after a restore its name may have another."""
+        if self._switched_to >= 0:
+            return os.dup(self._switched_to)
         path = self.options["file"]
         try:
             fd = os.open(path, mode | os.O_CLOEXEC)
@@ -122,6 +208,22 @@ class Server:
             raise ServerError(f"{path}: {_REPLACED}", errno.EACCES)
         self._identity = identity
         return fd
+
+    def _read_header(self, fd: int) -> luks2.Header:
+        """The header of a whole volume; raises `ServerError` for a broken or truncated one."""
+        header = _read_header(fd)
+        try:
+            self._layers.check(header)
+        except luks2.HeaderError as error:
+            raise ServerError(f"the volume is refused: {error}") from None
+        except OSError as error:
+            raise ServerError(f"a layer can't be read: {error.strerror}") from None
+        return header
+
+    def _serve(self, header: luks2.Header) -> None:
+        is_layer = bool(header.layer_id)
+        _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin, is_layer)
+        self._layers.serve()
 
     def _get_key(self, header: luks2.Header) -> None:
         attachment = self.options["attachment"]
@@ -149,6 +251,7 @@ class Server:
                 _datapath.flush(None, 0)
         finally:
             _datapath.wipe()
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # what was handed over stays open
             os.close(self._fd)
 
 

@@ -32,7 +32,7 @@ SIZE = 34 * SECTOR  # two stripes and a bit
 STEP = 9 * SECTOR  # that it is extended by
 MAX_SNAPSHOTS = 5
 SEQUENCES = int(os.environ.get("EVSD_SEQUENCES", "300"))
-STEPS = 12 if SEQUENCES <= 300 else 40
+STEPS = 10 if SEQUENCES <= 300 else 40
 
 units = st.integers(0, SIZE // UNIT - 1).map(lambda unit: unit * UNIT)
 places = units | st.integers(0, SIZE // SECTOR - 1).map(lambda sector: sector * SECTOR)

@@ -1,0 +1,113 @@
+"""What whoever started the server can tell it while it serves.
+
+`control_fd` is a unix socket that was inherited and listens (SOCK_SEQPACKET): so one evsd can go on
+where another ended. A message is one JSON object each way, a connection has one of each::
+
+    {"ticket_sha256": HEX, "do": "switch"}   and a descriptor (SCM_RIGHTS): write to this layer
+    {"ticket_sha256": HEX, "do": "grow"}     the header says a larger size by now
+    {"ticket_sha256": HEX, "do": "flush"}    wait until all that was written is on disk
+    {"ticket_sha256": HEX, "do": "status"}
+
+The answer tells which layer is written to, `{"layer_id": ID, "size": BYTES}`, or what was wrong,
+`{"error": TEXT}`; nothing has changed then. Each may be asked again. The hash proves that the
+caller is not just another server of the same user, which can connect, but has no such ticket.
+"""
+
+from __future__ import annotations
+
+import os
+from _operator import _compare_digest
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
+from _struct import Struct
+from _thread import stack_size, start_new_thread
+
+from nbd_plugin import compactjson
+from nbd_plugin.luks2 import sha256  # type: ignore[attr-defined]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Controlled(Protocol):
+        """The server, as far as it can be told anything. Raises an exception with a text."""
+
+        def switch(self, fd: int) -> None:
+            """Write there from now on; the descriptor is closed afterwards."""
+
+        def grow(self) -> None:
+            """Serve the size that the header says."""
+
+        def flush(self) -> None:
+            """Wait for the disk."""
+
+        def status(self) -> dict[str, object]:
+            """Layer and size."""
+
+
+MESSAGE_LIMIT = 4096
+TIMEOUT_S = 5.0  # for a message that does not come
+_STACK = 256 * 1024  # instead of 8 MiB, which would be locked in memory
+_INT = Struct("i")
+
+
+def start(number: int, ticket: str, server: Controlled) -> None:
+    """Listen on a thread of its own."""
+    ticket_sha256 = sha256(ticket.encode()).hexdigest()
+    listening = socket(fileno=number)
+    os.set_inheritable(number, False)
+    before = stack_size(_STACK)
+    start_new_thread(_listen, (listening, ticket_sha256, server))
+    stack_size(before)
+
+
+def _listen(listening: socket, ticket_sha256: str, server: Controlled) -> None:
+    while True:
+        try:
+            number, _ = listening._accept()  # type: ignore[attr-defined]
+        except OSError as error:  # ended, or out of descriptors
+            os.write(2, f"nbdkit: nobody can control this server: {error.strerror}\n".encode())
+            return
+        connection = socket(fileno=number)
+        try:
+            connection.settimeout(TIMEOUT_S)
+            connection.send(compactjson.dumps(_answer(connection, ticket_sha256, server)).encode())
+        except OSError:
+            pass  # it has gone
+        finally:
+            connection.close()
+
+
+def _answer(connection: socket, ticket_sha256: str, server: Controlled) -> dict[str, object]:
+    line, ancillary, _, _ = connection.recvmsg(
+        MESSAGE_LIMIT, CMSG_SPACE(_INT.size), MSG_CMSG_CLOEXEC
+    )
+    fds = [fd for level, kind, data in ancillary for fd in _descriptors(level, kind, data)]
+    try:
+        message = compactjson.loads(line.decode())
+        if not _compare_digest(message["ticket_sha256"], ticket_sha256):
+            raise ValueError("that is not this server's ticket")
+        _do(message["do"], fds, server)
+        return server.status()
+    except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
+        return {"error": str(error) or type(error).__name__}
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _descriptors(level: int, kind: int, data: bytes) -> list[int]:
+    if (level, kind) != (SOL_SOCKET, SCM_RIGHTS):
+        return []
+    whole = len(data) // _INT.size * _INT.size
+    return [fd for (fd,) in _INT.iter_unpack(data[:whole])]
+
+
+def _do(what: object, fds: list[int], server: Controlled) -> None:
+    if what == "switch" and len(fds) == 1:
+        server.switch(fds[0])
+    elif what == "grow":
+        server.grow()
+    elif what == "flush":
+        server.flush()
+    elif what != "status":
+        raise ValueError("that is nothing which can be done")
