@@ -83,8 +83,9 @@ fuzz: dev ## fuzz header and requests for SECONDS_EACH=600; new seeds go into te
 	$(VENV)/bin/python -m tests.fuzz header --keep --seconds $(SECONDS_EACH)
 	$(VENV)/bin/python -m tests.support.sanitized tests.fuzz requests --seconds $(SECONDS_EACH)
 
-test-long: dev ## the data path's model test with 20,000 sequences on each kind of volume
-	EVSD_SEQUENCES=20000 $(VENV)/bin/pytest --timeout 7200 tests/plugin/test_model.py
+test-long: dev ## the model tests of data path and layers with 20,000 sequences each
+	EVSD_SEQUENCES=20000 $(VENV)/bin/pytest --timeout 7200 tests/plugin/test_model.py \
+	    tests/plugin/test_layers_model.py
 
 bench: deps dev $(PEERS) $(BARBICAN) ## compare the data path and the KMS with their peers, as ratios
 	$(VENV)/bin/python -m bench.datapath
@@ -100,6 +101,9 @@ $(BARBICAN): requirements/barbican.txt
 	$(PYTHON) -m venv $(BARBICAN)
 	$(BARBICAN)/bin/pip install --quiet --require-hashes -r requirements/barbican.txt
 	@touch $@
+
+bench-layers: deps dev ## what snapshots cost: chains of layers beside qcow2 with LUKS inside
+	$(VENV)/bin/python -m bench.layers
 
 bench-keys: dev ## how times grow with 10,000 keys on the token
 	$(VENV)/bin/python -m bench.keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def shared_evsd() -> Iterator[Evsd]:
     with running_evsd() as running:
         running.prepare()
         yield running
+
+
+@pytest.fixture
+def tmpfs() -> Iterator[Path]:
+    """A directory on tmpfs, which can punch holes but not zero ranges."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +22,3 @@ def thick(tmp_path: Path) -> Iterator[Volume]:
     """A thick volume."""
     with new_volume(tmp_path, thin=False) as made:
         yield made
-
-
-@pytest.fixture
-def tmpfs() -> Iterator[Path]:
-    """A directory on tmpfs, which can punch holes but not zero ranges."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)

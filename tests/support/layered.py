@@ -40,8 +40,9 @@ def crashing(at: int, work: Callable[[], object]) -> bool:
         return line
 
     def call(frame: FrameType, _event: str, _argument: object) -> Any:
-        name = frame.f_code.co_filename
-        return line if "/evsd/layers/" in name or name.endswith("/luks2.py") else None
+        code = frame.f_code
+        writes = code.co_filename.endswith("/luks2.py") and code.co_name in ("write", "write_all")
+        return line if writes or "/evsd/layers/" in code.co_filename else None
 
     before = sys.gettrace()
     sys.settrace(call)

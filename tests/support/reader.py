@@ -30,7 +30,7 @@ class Reader:
         if (segment["encryption"], segment["sector_size"]) != ("aes-xts-plain64", SECTOR):
             raise NoVolume("another cipher")
         self._payload, self.size = int(segment["offset"]), int(segment["size"])
-        self.thin = bool(self._requirements(header))
+        self.thin = bool(self._requirements(header))  # a layer is read the same way
         self.token = self._token(header)
         self._check_key(header["digests"]["0"])
 
@@ -62,7 +62,7 @@ class Reader:
 
     def _requirements(self, header: dict[str, Any]) -> list[str]:
         needed: list[str] = header["config"].get("requirements", {}).get("mandatory", [])
-        if set(needed) - {"evsd-thin-v1"}:
+        if set(needed) - {"evsd-thin-v1", "evsd-layer-v1"}:
             raise NoVolume("an unknown requirement")
         return needed
 
@@ -77,6 +77,11 @@ class Reader:
         found = hashlib.pbkdf2_hmac(digest["hash"], self._dek, salt, iterations, 32)
         if not hmac.compare_digest(found, base64.b64decode(digest["digest"])):
             raise NoVolume("another key")
+
+    def has(self, number: int) -> bool:
+        """Whether the sector is in this layer."""
+        self._file.seek(self._payload + number * SECTOR)
+        return number * SECTOR < self.size and any(self._file.read(SECTOR))
 
     def sector(self, number: int) -> bytes:
         """4096 bytes of plaintext."""
