@@ -12,20 +12,25 @@
 static struct file file = {.fd = -1};
 
 /* Where a program that wrote 464,000 times while SEEK_HOLE was asked never got a wrong answer. */
-static bool tells_holes(int fd) {
-    struct statfs of;
-    if (fstatfs(fd, &of))
-        return false;
-    return of.f_type == TMPFS_MAGIC || of.f_type == EXT4_SUPER_MAGIC ||
-           of.f_type == XFS_SUPER_MAGIC || of.f_type == BTRFS_SUPER_MAGIC;
+static bool tells_holes(long filesystem) {
+    return filesystem == TMPFS_MAGIC || filesystem == EXT4_SUPER_MAGIC ||
+           filesystem == XFS_SUPER_MAGIC || filesystem == BTRFS_SUPER_MAGIC;
 }
 
 int file_describe(struct file *described, int fd, uint64_t data_offset, uint64_t size) {
     struct stat status;
-    if (fstat(fd, &status))
+    struct statfs filesystem;
+    if (fstat(fd, &status) || fstatfs(fd, &filesystem))
         return errno;
-    *described = (struct file){fd, S_ISREG(status.st_mode), tells_holes(fd), data_offset,
-                               data_offset + size};
+    bool tells = tells_holes(filesystem.f_type);
+    *described = (struct file){
+        .fd = fd,
+        .regular = S_ISREG(status.st_mode),
+        .tells_holes = tells,
+        .seeks_fast = tells && filesystem.f_type != TMPFS_MAGIC,
+        .data_offset = data_offset,
+        .end = data_offset + size,
+    };
     return 0;
 }
 

@@ -12,7 +12,9 @@
 
 struct file {
     int fd;
-    bool regular, tells_holes; /* a file and no block device; its SEEK_HOLE is known to be right */
+    bool regular;     /* a file and no block device */
+    bool tells_holes; /* its SEEK_HOLE is known to be right */
+    bool seeks_fast;  /* and that costs less than to read the hole: tmpfs looks at each page */
     uint64_t data_offset, end;
 };
 

@@ -40,6 +40,11 @@ void layer_map_reserve(uint64_t size) {
     map.count = count;
 }
 
+bool layer_map_knows(uint64_t offset) {
+    _Atomic uint64_t *stripe = stripe_at(offset);
+    return !stripe || atomic_load_explicit(stripe, memory_order_relaxed);
+}
+
 size_t layer_map_find(uint64_t offset, size_t count, unsigned *level) {
     _Atomic uint64_t *stripe = stripe_at(offset);
     *level = 0;

@@ -1,5 +1,5 @@
-/* Where to begin looking for a sector: learned by reading, so that the layers above, which don't have
- * it, are asked once.
+/* Where to begin looking for a sector: learned when its stripe is read first, so that the layers
+ * above, which don't have it, are asked once.
  *
  * A level for each sector, 0 where nothing is known and the file that is written to comes first: a
  * sector that is written goes back to that. No layer above the level has the sector; whether the
@@ -9,6 +9,7 @@
 #ifndef EVSD_LAYER_MAP_H
 #define EVSD_LAYER_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,9 @@
  * memory, is never known. With every stripe taken, or before it serves. */
 void layer_map_reset(void);
 void layer_map_reserve(uint64_t size);
+
+/* Whether anything is known of the stripe at `offset`. */
+bool layer_map_knows(uint64_t offset);
 
 /* How many bytes from `offset` on begin at the same `level`, at most `count` within a stripe. */
 size_t layer_map_find(uint64_t offset, size_t count, unsigned *level);

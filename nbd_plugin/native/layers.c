@@ -70,9 +70,79 @@ void layers_grow(uint64_t size) {
     stripes_leave_all();
 }
 
+/* --- Where to begin -------------------------------------------------------------------------- */
+
+static int extent_of(const struct file *in, bool trusted, uint64_t first, uint64_t last,
+                     uint64_t *next, bool *hole) {
+    *next = last;
+    *hole = false;
+    if (!trusted)
+        return 0;
+    uint64_t data;
+    int err = file_seek_of(in, SEEK_DATA, first, last, &data);
+    *next = data < last ? sector_floor(data) : last;
+    *hole = !err && *next > first;
+    if (err || *hole)
+        return err;
+    err = file_seek_of(in, SEEK_HOLE, data, last, next);
+    *next = sector_ceiling(*next);
+    return err;
+}
+
+/* Of a stripe's sectors, those in `open` that a level may have begin there. */
+static int learn_level(const struct file *in, unsigned level, uint64_t first, uint16_t *open) {
+    uint64_t end = size_of(in) < first + CHUNK ? size_of(in) : first + CHUNK;
+    int err = 0;
+    bool hole;
+    if (end < first + CHUNK) /* what is beyond is zeros, whatever is further down: left unknown */
+        *open &= end > first ? (1u << (end - first) / SECTOR) - 1 : 0;
+    for (uint64_t at = first, next; !err && *open && at < end; at = next) {
+        err = extent_of(in, in->tells_holes, at, end, &next, &hole);
+        for (uint64_t sector = at; !err && !hole && sector < next; sector += SECTOR) {
+            uint16_t bit = 1u << (sector - first) / SECTOR;
+            if (*open & bit && level <= layers_below())
+                layer_map_note(sector, level);
+            *open &= ~bit;
+        }
+    }
+    return err;
+}
+
+/* Ask all layers at once about a stripe that nothing is known of: reading each hole costs more. The
+ * lowest need not be asked. */
+static void learn(uint64_t offset) {
+    uint64_t first = offset / CHUNK * CHUNK;
+    uint16_t open = UINT16_MAX;
+    struct file top = file_get();
+    if (!top.seeks_fast)
+        return;
+    int err = learn_level(&top, layers_below() + 1, first, &open);
+    for (unsigned level = layers_below(); !err && level > 1; level--)
+        err = learn_level(&below[level - 1], level, first, &open);
+    for (unsigned i = 0; !err && i < CHUNK / SECTOR; i++)
+        if (open >> i & 1)
+            layer_map_note(first + i * SECTOR, 1);
+}
+
 /* --- Reading --------------------------------------------------------------------------------- */
 
 static int read_from(unsigned level, uint8_t *data, size_t count, uint64_t offset);
+
+/* What the file that is written to does not have. */
+static int read_absent(uint8_t *data, size_t count, uint64_t offset) {
+    int err = 0;
+    if (!layer_map_knows(offset))
+        learn(offset);
+    while (count && !err) {
+        unsigned level;
+        size_t n = layer_map_find(offset, count, &level);
+        err = read_from(level ? level : layers_below(), data, n, offset);
+        data += n;
+        offset += n;
+        count -= n;
+    }
+    return err;
+}
 
 /* What was found at a level stays; the absent sectors come from below, a run at a time. */
 static int complete(unsigned level, uint8_t *data, size_t count, uint64_t offset) {
@@ -80,7 +150,9 @@ static int complete(unsigned level, uint8_t *data, size_t count, uint64_t offset
     for (size_t at = 0, start; !err && at < count;) {
         for (start = at; at < count && is_zero(data + at, SECTOR);)
             at += SECTOR;
-        if (at > start)
+        if (at > start && level > layers_below())
+            err = read_absent(data + start, at - start, offset + start);
+        else if (at > start)
             err = read_from(level - 1, data + start, at - start, offset + start);
         else {
             if (level <= layers_below())
@@ -133,23 +205,6 @@ void layers_writing(size_t count, uint64_t offset) {
 }
 
 /* --- Where data is --------------------------------------------------------------------------- */
-
-static int extent_of(const struct file *in, bool trusted, uint64_t first, uint64_t last,
-                     uint64_t *next, bool *hole) {
-    *next = last;
-    *hole = false;
-    if (!trusted)
-        return 0;
-    uint64_t data;
-    int err = file_seek_of(in, SEEK_DATA, first, last, &data);
-    *next = data < last ? sector_floor(data) : last;
-    *hole = !err && *next > first;
-    if (err || *hole)
-        return err;
-    err = file_seek_of(in, SEEK_HOLE, data, last, next);
-    *next = sector_ceiling(*next);
-    return err;
-}
 
 int layers_extent(unsigned top, uint64_t first, uint64_t last, uint64_t *next, bool *hole) {
     struct file written = file_get();

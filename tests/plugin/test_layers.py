@@ -21,10 +21,10 @@ DATA = luks2.DATA_OFFSET
 THREADS = 4
 
 
-@pytest.fixture
-def disk(tmpfs: Path) -> Iterator[Disk]:
-    """A thin volume on tmpfs, served."""
-    made = Disk(tmpfs, SIZE)
+@pytest.fixture(params=["tmpfs", "tmp_path"])
+def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
+    """A thin volume, served; on tmpfs holes are read, elsewhere they are asked for."""
+    made = Disk(request.getfixturevalue(request.param), SIZE)
     made.open()
     yield made
     made.close()
@@ -102,10 +102,12 @@ def test_zeros_over_lower_data_are_ciphertext_and_holes_are_made_only_where_noth
     assert disk.read(10 * SECTOR) == bytes(10 * SECTOR)
     for sector in range(10):
         expected = encrypt(disk.dek, bytes(SECTOR), sector * SECTOR)
-        if how != "zero and keep":  # tmpfs can't keep space without writing
+        on_tmpfs = disk.directory.is_relative_to("/dev/shm")
+        if how != "zero and keep" or not on_tmpfs:  # which can't keep space without writing
             expected = expected if 2 <= sector < 5 else bytes(SECTOR)
-            assert allocated(disk, sector * SECTOR) == (2 <= sector < 5)
         assert ciphertext(disk, sector * SECTOR) == expected
+        if how != "zero and keep":
+            assert allocated(disk, sector * SECTOR) == (2 <= sector < 5)
 
 
 def test_trimming_writes_no_more_than_the_data_below(disk: Disk) -> None:

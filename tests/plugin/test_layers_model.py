@@ -47,9 +47,12 @@ crashes = st.none() | st.integers(0, 250)
 class Layers(RuleBasedStateMachine):
     """What the volume and each snapshot should hold."""
 
-    @initialize(thin=st.sampled_from([True, True, False]))
-    def make(self, thin: bool) -> None:
-        self.directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    @initialize(
+        thin=st.sampled_from([True, True, False]),
+        parent=st.sampled_from(["/dev/shm", "/dev/shm", "/dev/shm", None]),
+    )
+    def make(self, thin: bool, parent: str | None) -> None:
+        self.directory = Path(tempfile.mkdtemp(dir=parent))
         self.disk = Disk(self.directory, SIZE, thin=thin)
         self.thin = thin
         self.model = bytearray(SIZE)
