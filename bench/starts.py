@@ -68,7 +68,7 @@ def _of_new(built: Path) -> Times:
     """A first start."""
     with temporary_state() as state:
         evsd = Evsd(state)
-        evsd.program, evsd.evsctl = built / "evsd", built / "evsctl"
+        evsd.built_in(built)
         try:
             return _started(evsd)
         finally:

@@ -87,7 +87,7 @@ def _try(options: list[str], pin: str) -> Iterator[Object]:
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "evsd.key_process.token.module_check", *options],
+            [sys.executable, "-P", "-m", "evsd.key_process.token.module_check", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

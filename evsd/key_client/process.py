@@ -389,7 +389,8 @@ def _command(paths: KeyProcessPaths, control_fd: int, loop_fd: int, log_fd: int)
             "--pin-file": hsm.pin_file or f"/dev/fd/{hsm.pin_fd}",
         }
     words = [f"{name}={value}" for name, value in options.items() if value is not None]
-    return [sys.executable, "-m", paths.program, *words]
+    # -P: nothing is loaded from the directory in which evsd happens to be started.
+    return [sys.executable, "-P", "-m", paths.program, *words]
 
 
 def _environment(of_module: Mapping[str, str]) -> dict[str, str]:

@@ -48,6 +48,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 WITHOUT_MIGRATIONS_AFTER_0008 = (
+    "DROP TABLE client_tokens",
     "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
     "UPDATE attachments SET ticket_sha256 = (SELECT ticket_sha256 FROM key_releases)",
     "DROP TABLE key_releases",

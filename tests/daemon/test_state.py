@@ -208,6 +208,16 @@ def test_a_read_only_filesystem_is_named(directory: Path) -> None:
     assert str(state) in reason
 
 
+def test_no_program_is_loaded_from_the_directory_that_evsd_is_started_in(directory: Path) -> None:
+    (directory / "evsd.py").write_text("raise SystemExit('of another evsd')\n")
+    evsd = Evsd(directory / "s")
+    evsd.directory = directory
+    evsd.start()
+    evsd.stop()
+    [ready] = evsd.events("evsd ready")
+    assert ready["keys"] == "usable"
+
+
 def test_a_state_directory_may_be_given_relatively(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ class Evsd:
     program, evsctl = VENV_BIN / "evsd", VENV_BIN / "evsctl"
     preloaded = True  # `ctl` forks an evsctl that is loaded already, or starts the real one
     before: tuple[str, ...] = ()  # a command that starts it, and becomes it
+    directory: Path | None = None  # to start it in
 
     @property
     def pid(self) -> int:
@@ -62,12 +63,18 @@ class Evsd:
         """The process id of its evsd-keys."""
         return next(iter(children_named(self.pid, "evsd-keys")))
 
+    def built_in(self, programs: Path) -> None:
+        """Run the programs of a checkout's environment."""
+        self.program, self.evsctl = programs / "evsd", programs / "evsctl"
+        # Until evsd-keys was started with -P it was that of the directory evsd was started in.
+        self.directory = None if programs == VENV_BIN else programs.parents[1]
+
     def start(self) -> None:
         """Start it and wait until it says, as to systemd, that it is ready."""
         with self.log.open("ab") as log, _readiness(self.state.with_suffix(".notify")) as ready:
             self._process = subprocess.Popen(
                 [*self.before, self.program, "--state-dir", self.state, *self.options],
-                cwd=self.program.parents[2],  # Python finds modules there before all others
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -307,7 +314,7 @@ def running_evsd(
     with temporary_state() as state:
         evsd = Evsd(state, *options)
         evsd.before = before
-        evsd.program, evsd.evsctl = built / "evsd", built / "evsctl"
+        evsd.built_in(built)
         evsd.start()
         try:
             yield evsd

@@ -47,7 +47,8 @@ class NewVolumes:
         Raises `VolumeNameInvalid`, `VolumeNameTaken`, `VolumeZoneUnknown`,
         `VolumeTagQuotaExceeded`, and what a quota refuses.
         """
-        self._check(project_id, self._each(wanted, count))
+        with self._database.reading() as session:
+            _check(session, project_id, self._each(wanted, count))
 
     def create(
         self, call: Call, wanted: NewVolume, count: int = 1, token: RequestToken | None = None
@@ -61,10 +62,12 @@ class NewVolumes:
         """
         with self._database.reading() as session:
             begun = client_tokens.find_job(session, call.project_id, token)
-        if begun is not None:
-            return begun
-        each = self._each(wanted, count)
-        self._check(call.project_id, each)  # before data keys are made for nothing
+            if begun is not None:
+                return begun
+            each = self._each(wanted, count)
+            # Before data keys are made for nothing, and in the same look at the records: a request
+            # that is repeated meanwhile would find the name taken by itself.
+            _check(session, call.project_id, each)
         keys = [self._new_key(call, new.cmk_id, volume_id) for volume_id, new in each.items()]
         with self._database.transaction() as session:
             begun = client_tokens.find_job(session, call.project_id, token)
@@ -109,17 +112,6 @@ class NewVolumes:
             for volume_id, each in zip(ids, names, strict=True)
         }
 
-    def _check(self, project_id: str, each: dict[str, NewVolume]) -> None:
-        names = [new.name for new in each.values()]
-        for new in each.values():
-            require_few(str(new.name), new.tags)
-        taken = select(Volume.name).where(Volume.project_id == project_id, Volume.name.in_(names))
-        with self._database.reading() as session:
-            found = session.scalars(taken.order_by(Volume.name)).first()
-            if found is not None:
-                raise VolumeNameTaken(name=found, reason="")
-            _require_quota(session, project_id, list(each.values()))
-
     def _new_key(self, call: Call, cmk_id: str | None, volume_id: str) -> ServiceKey:
         context = encryption_context(call.project_id, volume_id)
         try:
@@ -128,6 +120,17 @@ class NewVolumes:
             raise VolumeKeyNotEnabled(reason=error.text) from error
         except KeyNotFound as error:
             raise VolumeEncryptionInvalid(reason=error.message) from error
+
+
+def _check(session: Session, project_id: str, each: dict[str, NewVolume]) -> None:
+    names = [new.name for new in each.values()]
+    for new in each.values():
+        require_few(str(new.name), new.tags)
+    taken = select(Volume.name).where(Volume.project_id == project_id, Volume.name.in_(names))
+    found = session.scalars(taken.order_by(Volume.name)).first()
+    if found is not None:
+        raise VolumeNameTaken(name=found, reason="")
+    _require_quota(session, project_id, list(each.values()))
 
 
 def _require_quota(session: Session, project_id: str, wanted: list[NewVolume]) -> None:
