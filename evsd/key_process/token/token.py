@@ -22,7 +22,7 @@ from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import NoSuchKey, NoSuchToken, PKCS11Error
 
 from evsd.durable import sync, sync_changed
-from evsd.errors import KeysUnavailable
+from evsd.errors import KeyStorageFailed, KeysUnavailable
 from evsd.key_process.envelope import EnvelopeError, Profile
 from evsd.key_process.token import free_space as token_room
 from evsd.key_process.token import mechanisms
@@ -276,6 +276,9 @@ class Token(Resource):
                 self._read_all_handles()
             if self._check is not None:
                 self._check(self)
+        except KeyStorageFailed:
+            self._lose()  # the module was not asked: whoever makes room need not wait for a pause
+            raise
         except KeysUnavailable as error:
             self._lose()
             self._failed = (time.monotonic(), error)
