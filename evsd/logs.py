@@ -45,7 +45,8 @@ def configure_logging(to: TextIO | None = None) -> None:
     )
     structlog.configure(
         processors=[*shared, *renderer],
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # A line and its end are one write: others write to the same terminal or file.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -56,8 +56,9 @@ def test_the_last_words_of_a_module_that_crashes_are_in_the_log(shared: Evsd, hs
     assert all(json.loads(line) for line in shared.log.read_text().splitlines())
 
 
-def test_a_module_that_writes_without_end_neither_fills_the_log_nor_waits(hsm: Hsm) -> None:
-    with running_evsd("--config", str(hsm.config())) as evsd:
+def test_a_module_that_writes_without_end_neither_fills_the_log_nor_waits() -> None:
+    # With a module of its own: what is to happen once might happen to the other evsd.
+    with new_hsm() as hsm, running_evsd("--config", str(hsm.config())) as evsd:
         evsd.ok("key", "create", "flood")
         hsm.misbehave("say:200000", "C_EncryptInit", once=True)
         began = time.monotonic()
