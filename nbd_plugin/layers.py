@@ -61,15 +61,18 @@ def require_above(fd: int, header: luks2.Header, top: luks2.Header) -> None:
 
 def _require_same_key(one: luks2.Header, other: luks2.Header) -> None:
     """Raises `HeaderError` unless one data key is that of both."""
-    for name in ("uuid", "wrapped_dek", "digest", "digest_salt", "digest_iterations"):
-        if getattr(one, name) != getattr(other, name):
-            raise luks2.HeaderError("a layer of it is of another volume, or has another key")
+    if not one.has_key_of(other):
+        raise luks2.HeaderError("a layer of it is of another volume, or has another key")
 
 
 def _require_whole(fd: int, header: luks2.Header) -> None:
     """Raises `HeaderError` for a file that is shorter than its header says."""
+    if missing := truncation(fd, header):
+        raise luks2.HeaderError(f"it is {missing}")
+
+
+def truncation(fd: int, header: luks2.Header) -> str:
+    """In words, how a file is shorter than its header says; "" where it is not. Raises OSError."""
     length = os.lseek(fd, 0, os.SEEK_END)  # of a block device too
-    if length < luks2.DATA_OFFSET + header.size:
-        raise luks2.HeaderError(
-            f"it is truncated: {length} bytes, not {luks2.DATA_OFFSET + header.size}"
-        )
+    wanted = luks2.DATA_OFFSET + header.size
+    return f"truncated: {length} bytes, not {wanted}" if length < wanted else ""

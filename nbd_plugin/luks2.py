@@ -157,6 +157,11 @@ class Header:
         """What a layer above names as its parent: the first layer of a volume has its id."""
         return self.layer_id or self.uuid
 
+    def has_key_of(self, other: Header) -> bool:
+        """Whether both are of one volume, and one data key is that of both."""
+        names = ("uuid", "wrapped_dek", "digest", "digest_salt", "digest_iterations")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def __eq__(self, other: object) -> bool:
         """Whether every field is the same; in what is not ours they may differ."""
         return isinstance(other, Header) and all(

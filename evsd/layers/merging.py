@@ -17,7 +17,7 @@ from evsd.durable import sync
 from evsd.layers.chain import LAYER, Layer, children, layers, read, snapshot_path
 from evsd.layers.holes import tells_holes
 from evsd.layers.making import copy_keyslots
-from evsd.pools.file import raises_pool_errors, unserved
+from evsd.pools.file import data_in, raises_pool_errors, unserved
 from evsd.pools.pool import HeaderInvalid, PoolError
 from nbd_plugin import luks2
 
@@ -102,8 +102,7 @@ def merge_down(lower: Layer, upper: Layer) -> None:
 def _check(lower: Layer, upper: Layer) -> None:
     if upper.header.parent_layer_id != lower.header.own_layer:
         raise HeaderInvalid(f"{upper.path.name} does not stand on {lower.path.name}")
-    same = ("uuid", "wrapped_dek", "digest", "digest_salt", "thin")
-    if any(getattr(lower.header, name) != getattr(upper.header, name) for name in same):
+    if not lower.header.has_key_of(upper.header) or lower.header.thin != upper.header.thin:
         raise HeaderInvalid(f"{upper.path.name} has another key than {lower.path.name}")
     if upper.header.size < lower.header.size:
         raise HeaderInvalid(f"{upper.path.name} is smaller than {lower.path.name}")
@@ -172,21 +171,17 @@ def _runs(chunk: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, or may have: whole sectors."""
-    at, last = 0, size
+    """Where a file has data, or may have: whole sectors, none of them twice."""
     if not tells_holes(fd):
         yield 0, size
         return
-    while at < last:
-        try:
-            data = os.lseek(fd, luks2.DATA_OFFSET + at, os.SEEK_DATA) - luks2.DATA_OFFSET
-        except OSError:  # ENXIO: no more of it
-            return
-        if data >= last:
-            return
-        hole = os.lseek(fd, luks2.DATA_OFFSET + data, os.SEEK_HOLE) - luks2.DATA_OFFSET
-        start, at = data // SECTOR * SECTOR, min(-(-hole // SECTOR) * SECTOR, last)
-        yield start, at
+    reached = 0
+    for first, last in data_in(fd, luks2.DATA_OFFSET, luks2.DATA_OFFSET + size):
+        start = (first - luks2.DATA_OFFSET) // SECTOR * SECTOR
+        end = -(-(last - luks2.DATA_OFFSET) // SECTOR) * SECTOR
+        if end > reached:
+            yield max(start, reached), end
+            reached = end
 
 
 def _fill(fd: int, at: int, data: bytes) -> None:

@@ -376,7 +376,7 @@ def _overwrite_header(path: Path) -> None:
     try:
         with path.open("r+b") as file:
             parts = [(0, luks2.HEADER_LENGTH)]
-            parts += _data(file.fileno(), luks2.HEADER_LENGTH, luks2.DATA_OFFSET)
+            parts += data_in(file.fileno(), luks2.HEADER_LENGTH, luks2.DATA_OFFSET)
             for start, end in parts:
                 file.seek(start)
                 file.write(bytes(end - start))
@@ -386,8 +386,8 @@ def _overwrite_header(path: Path) -> None:
         log.warning("wrapped key not overwritten", file=path.name, reason=str(error))
 
 
-def _data(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of a file between two offsets that are no holes."""
+def data_in(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a file between two offsets that are no holes; raises OSError."""
     while start < end:
         try:
             first = os.lseek(fd, start, os.SEEK_DATA)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,13 @@ from tests.support.reader import Reader
 
 SECTOR = 4096
 SIZE = 40 * SECTOR
+REMOVE = """
+import sys
+from pathlib import Path
+from evsd.layers.merging import remove
+
+remove(Path(sys.argv[1]), sys.argv[2])
+"""
 
 
 @pytest.fixture
@@ -138,6 +147,21 @@ def test_merging_either_way_leaves_volume_and_other_snapshots_as_they_were(
     assert disk.content() == content
     assert all(disk.content(snapshot) == held[snapshot] for snapshot in snapshots)
     assert len(chain(disk.directory, disk.id)) == 3
+
+
+def test_a_layer_whose_data_can_not_be_found_is_not_taken_for_an_empty_one(
+    written: tuple[Disk, list[str], bytes],
+) -> None:
+    disk, snapshots, content = written
+    path = snapshot_path(disk.directory, snapshots[1])
+    disk.unserve()
+    failing = ("-P", str(path), "-e", "trace=lseek", "-e", "inject=lseek:error=EIO")
+    removing = (sys.executable, "-c", REMOVE, str(disk.directory), snapshots[1])
+    strace = ["strace", "-qq", "-o", "/dev/null", *failing, *removing]
+    failed = subprocess.run(strace, capture_output=True, text=True)
+    assert (failed.returncode, "Input/output error" in failed.stderr) == (1, True), failed.stderr
+    assert path.exists()
+    assert disk.content() == content
 
 
 def test_merging_copies_ciphertext_as_it_is(written: tuple[Disk, list[str], bytes]) -> None:
