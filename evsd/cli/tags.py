@@ -51,6 +51,13 @@ def tag_pairs(tags: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(("key", "value"), text.partition("=")[::2], strict=True)) for text in tags]
 
 
+def show_tags(session: Session, path: str) -> None:
+    """Print the tags that are found there: those of a volume, or of a key."""
+    answer = session.api.request("GET", path)
+    rows = [{"tag": tag["key"], "value": tag["value"]} for tag in answer["tags"]]
+    session.show(answer, lambda: table(rows, ["tag", "value"], "no tags"))
+
+
 def _change(session: Session, name: str, action: str, tags: list[dict[str, str]]) -> None:
     volume_id = session.api.volume(name)["volume"]["id"]
     body: Object = {"action": action, "tags": tags}
@@ -59,6 +66,4 @@ def _change(session: Session, name: str, action: str, tags: list[dict[str, str]]
 
 
 def _show(session: Session, volume_id: str) -> None:
-    answer = session.api.request("GET", f"{VOLUMES}/{volume_id}/tags")
-    rows = [{"tag": tag["key"], "value": tag["value"]} for tag in answer["tags"]]
-    session.show(answer, lambda: table(rows, ["tag", "value"], "no tags"))
+    show_tags(session, f"{VOLUMES}/{volume_id}/tags")

@@ -34,9 +34,11 @@ def token(request: pytest.FixtureRequest) -> Iterator[ForeignToken | None]:
 
 
 @contextmanager
-def evsd_on(token: ForeignToken | None, *options: str) -> Iterator[Evsd]:
-    of_token = token.options if token else ()
-    with running_evsd(*options, *of_token, before=token.before if token else ()) as running:
+def evsd_on(
+    token: ForeignToken | None, *options: str, before: tuple[str, ...] = ()
+) -> Iterator[Evsd]:
+    of_token, before_token = (token.options, token.before) if token else ((), ())
+    with running_evsd(*options, *of_token, before=(*before_token, *before)) as running:
         yield running
 
 
@@ -48,9 +50,10 @@ def evsd(token: ForeignToken | None) -> Iterator[Evsd]:
 
 
 @pytest.fixture(scope="module")
-def tcp_evsd(token: ForeignToken | None) -> Iterator[Evsd]:
-    """One for the tests of a module, with a key `test-key` and the delegation."""
-    with evsd_on(token, "--http", "127.0.0.1:0") as running:
+def tcp_evsd(token: ForeignToken | None, request: pytest.FixtureRequest) -> Iterator[Evsd]:
+    """One for the tests of a module, run by its `BEFORE`, with `test-key` and the delegation."""
+    before = getattr(request.module, "BEFORE", ())
+    with evsd_on(token, "--http", "127.0.0.1:0", before=before) as running:
         running.prepare()
         yield running
 

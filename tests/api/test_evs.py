@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,17 +24,11 @@ from huaweicloudsdkevs.v2 import (
 )
 
 from tests.api.conftest import MakeClient
-from tests.support.daemon import Evsd, running_evsd, until
+from tests.support.daemon import Evsd, until
 from tests.support.evs import create, refusal, show
 from tests.support.filling import FILLING_SLOWLY, under_way
 
-
-@pytest.fixture(scope="module")
-def tcp_evsd() -> Iterator[Evsd]:
-    """As for other modules, but it is met while it fills a volume."""
-    with running_evsd("--http", "127.0.0.1:0", before=FILLING_SLOWLY) as running:
-        running.prepare()
-        yield running
+BEFORE = FILLING_SLOWLY  # it is met while it fills a volume
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -13,17 +12,11 @@ import huaweicloudsdkevs.v2 as evs
 import pytest
 
 from tests.api.conftest import MakeClient
-from tests.support.daemon import Evsd, running_evsd, until
+from tests.support.daemon import Evsd, until
 from tests.support.evs import creation, refusal, show
 from tests.support.filling import FILLING_SLOWLY, under_way
 
-
-@pytest.fixture(scope="module")
-def tcp_evsd() -> Iterator[Evsd]:
-    """As for other modules, but it is met while it fills a volume."""
-    with running_evsd("--http", "127.0.0.1:0", before=FILLING_SLOWLY) as running:
-        running.prepare()
-        yield running
+BEFORE = FILLING_SLOWLY  # it is met while it fills a volume
 
 
 @pytest.fixture(scope="module")

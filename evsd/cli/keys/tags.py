@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from evsd.cli.output import Session, output_option, pass_session, table
-from evsd.cli.tags import tag_pairs
+from evsd.cli.tags import show_tags, tag_pairs
 
 
 @click.command()
@@ -54,6 +54,4 @@ def _change(session: Session, reference: str, action: str, tags: list[dict[str, 
 
 
 def _show(session: Session, key_id: str) -> None:
-    answer = session.api.request("GET", f"/v1.0/{{project}}/kms/{key_id}/tags")
-    rows = [{"tag": tag["key"], "value": tag["value"]} for tag in answer["tags"]]
-    session.show(answer, lambda: table(rows, ["tag", "value"], "no tags"))
+    show_tags(session, f"/v1.0/{{project}}/kms/{key_id}/tags")

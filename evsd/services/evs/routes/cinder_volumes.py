@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from evsd.api.fields import VolumeId
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
-from evsd.services.evs.errors import EvsRequestInvalid, VolumeUpdateEmpty
+from evsd.services.evs.errors import EvsRequestInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.fields import VolumeName
@@ -184,8 +184,6 @@ def update_volume(
 ) -> ShowVolumeResponse:
     """Change name or description."""
     changes = body.volume
-    if changes.name is None and changes.description is None:
-        raise VolumeUpdateEmpty()
     evs.volumes.update(call.project_id, volume_id, changes.name, changes.description)
     return ShowVolumeResponse(volume=show_view(call, evs, volume_id))
 

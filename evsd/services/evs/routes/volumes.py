@@ -13,7 +13,7 @@ from pydantic import Field
 from evsd.api.fields import UUID_PATTERN, VolumeId
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
-from evsd.services.evs.errors import ClientTokenInvalid, EvsRequestInvalid, VolumeUpdateEmpty
+from evsd.services.evs.errors import ClientTokenInvalid, EvsRequestInvalid
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
@@ -146,8 +146,6 @@ def update_volume(
 ) -> VolumeView:
     """Change name or description; the answer is the volume itself, as published."""
     changes = body.volume
-    if changes.name is None and changes.description is None:
-        raise VolumeUpdateEmpty()
     evs.volumes.update(call.project_id, volume_id, changes.name, changes.description)
     return show_view(call, evs, volume_id)
 

@@ -8,7 +8,6 @@ overwritten that somebody can have data in.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import select
@@ -27,6 +26,7 @@ from evsd.services.evs.errors import (
     VolumeNotExtendable,
     VolumeNotLarger,
     VolumeNotRetyped,
+    VolumeUpdateEmpty,
 )
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import job_types, quotas
@@ -39,6 +39,7 @@ from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.evs.volumes.tags import values_by_key
 from evsd.services.evs.volumes.types import TYPES, name_of
 from evsd.services.kms.consumers import rename_dependent
 from evsd.store.database import Database, utcnow
@@ -135,20 +136,21 @@ class VolumeService:
 
     def summary(self, project_id: str) -> tuple[int, int, dict[str, list[str]]]:
         """How many volumes, of how many GiB, and the metadata that their users gave them."""
-        metadata: dict[str, set[str]] = defaultdict(set)
         query = select(Volume.size_gib, Volume.extra_metadata)
         with self._database.reading() as session:
             found = session.execute(query.where(Volume.project_id == project_id)).all()
-        for _, pairs in found:
-            for key, value in pairs.items():
-                metadata[key].add(value)
         sizes = [size for size, _ in found]
-        return len(sizes), sum(sizes), {key: sorted(metadata[key]) for key in sorted(metadata)}
+        return len(sizes), sum(sizes), values_by_key(metadata for _, metadata in found)
 
     def update(
         self, project_id: str, volume_id: str, name: str | None, description: str | None
     ) -> Volume:
-        """Change the name, or the description, or both; raises `VolumeNameTaken`."""
+        """Change the name, or the description, or both.
+
+        Raises `VolumeUpdateEmpty` for neither, `VolumeNotFound`, `VolumeNameTaken`.
+        """
+        if name is None and description is None:
+            raise VolumeUpdateEmpty()
         changes = {"name": name, "description": description, "updated_at": utcnow()}
         with self._database.transaction() as session:
             volume = find(session, project_id, volume_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 
@@ -49,13 +49,18 @@ class VolumeTags:
 
     def of_project(self, project_id: str) -> dict[str, list[str]]:
         """All tags of a project's volumes, each with its values."""
-        values: dict[str, set[str]] = defaultdict(set)
         query = select(Volume.tags).where(Volume.project_id == project_id)
         with self._database.reading() as session:
-            for tags in session.scalars(query):
-                for key, value in tags.items():
-                    values[key].add(value)
-        return {key: sorted(values[key]) for key in sorted(values)}
+            return values_by_key(session.scalars(query))
+
+
+def values_by_key(each: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """What there is of each key in all of these, tags or metadata of volumes; all in order."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for pairs in each:
+        for key, value in pairs.items():
+            values[key].add(value)
+    return {key: sorted(values[key]) for key in sorted(values)}
 
 
 def require_few(name: str, tags: dict[str, str]) -> None:
