@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import temporary_state
-from tests.support.namespaces import OWN_MOUNTS
+from tests.support.namespaces import own_mounts
 
 ROOT = Path(__file__).parent.parent
 USER = "daemon"
@@ -70,7 +70,7 @@ def pasted(checkout: Path, user: str, *options: str) -> tuple[int, str]:
         )
     )
     done = subprocess.run(
-        [*OWN_MOUNTS, "bash", script],
+        [*own_mounts(), "bash", script],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

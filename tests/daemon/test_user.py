@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.daemon import VENV_BIN, Evsd, Object, temporary_state
 from tests.support.hsm import Hsm, new_hsm
-from tests.support.namespaces import OWN_MOUNTS
+from tests.support.namespaces import own_mounts
 
 USER = "daemon"  # an ordinary user that every Debian has
 
@@ -88,7 +88,7 @@ def test_without_the_default_user_evsd_does_not_run_as_root_in_silence(directory
     lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
     passwd.write_text("".join(line for line in lines if not line.startswith("evsd:")))
     hidden = (
-        *OWN_MOUNTS,
+        *own_mounts(),
         "sh",
         "-c",
         f'mount --bind {passwd} /etc/passwd; exec "$@"',

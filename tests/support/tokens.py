@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.support.daemon import Evsd
 from tests.support.hsm import LABEL, PIN
-from tests.support.namespaces import OWN_MOUNTS
+from tests.support.namespaces import own_mounts
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 P11_KIT_PROXY = LIBRARIES / "p11-kit-proxy.so"
@@ -77,7 +77,7 @@ def _namespaces(prepare: str, clear_up: str = "") -> Iterator[tuple[Path, tuple[
         # It waits for the end of its input, and is ready when it has said so.
         script = f"set -e\n{prepare}\necho ready\nread -r _ || true\n{clear_up}\n"
         with subprocess.Popen(
-            [*OWN_MOUNTS, "--ipc", "bash", "-c", script, "bash", name],
+            [*own_mounts("--ipc"), "bash", "-c", script, "bash", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +95,8 @@ def _namespaces(prepare: str, clear_up: str = "") -> Iterator[tuple[Path, tuple[
 
 
 OPENCRYPTOKI = f"""
-for directory in /run /var/lib/opencryptoki; do mount -t tmpfs none $directory; done
+# What it shares between processes is a file in /dev/shm, named after its directory alone.
+for directory in /run /var/lib/opencryptoki /dev/shm; do mount -t tmpfs none $directory; done
 mkdir -p /run/lock/opencryptoki/swtok /run/opencryptoki /var/lib/opencryptoki/swtok/TOK_OBJ
 printf 'version opencryptoki-3.8\\nslot 3\\n{{\\nstdll = libpkcs11_sw.so\\n}}\\n' > /run/conf
 mount --bind /run/conf /etc/opencryptoki/opencryptoki.conf
