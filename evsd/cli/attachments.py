@@ -8,29 +8,33 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from evsd import connector
 from evsd.cli.client import Api, Object
 from evsd.cli.errors import Refused, UsageProblem
+from evsd.cli.hypervisors import HYPERVISORS, described
 from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session
 from evsd.cli.problems import warn
 from evsd.cli.volumes import pool_trouble
 from evsd.host import host_name
 
+DEVICES = get_args(connector.Transport)
+
 
 @click.command()
 @click.argument("name", metavar="VOLUME")
 @click.option(
     "--transport",
-    type=click.Choice(["auto", "kernel", "fuse", "uri"]),
+    type=click.Choice(["auto", *DEVICES, "uri", *HYPERVISORS]),
     default="auto",
     show_default=True,
     help="kernel: /dev/nbdN; fuse: /dev/loopN without the nbd module; uri: no device; "
-    "auto: the first of these that this host can do.",
+    "auto: the first of these that this host can do; qemu, libvirt: no device, and what to tell "
+    "that program.",
 )
 @click.option("--read-only", is_flag=True, help="Refuse every write.")
 @output_option
@@ -38,13 +42,13 @@ from evsd.host import host_name
 def attach(session: Session, name: str, transport: str, read_only: bool) -> None:
     """Attach a volume to this host.
 
-    Prints its device, or its NBD URI.
+    Prints its device, its NBD URI, or the options or the XML that a hypervisor takes.
     """
     api = session.api
     volume = api.volume(name)["volume"]
     if transport == "auto":
         transport = connector.best_transport() or "uri"
-    if transport != "uri" and os.geteuid() != 0:
+    if transport in DEVICES and os.geteuid() != 0:
         raise Refused(
             "",
             "only root can make a block device",
@@ -57,10 +61,15 @@ def attach(session: Session, name: str, transport: str, read_only: bool) -> None
     with _undone_on_failure(api, volume, host):
         answer = _attach(api, volume, host, read_only=read_only)
         no_more_interrupts()
-    made = answer["attachment"]
-    session.show(
-        answer, lambda: made["connector"]["mountpoint"] or made["connection_info"]["data"]["uri"]
-    )
+    session.show(answer, lambda: _place(transport, answer["attachment"], read_only=read_only))
+
+
+def _place(transport: str, attachment: Object, *, read_only: bool) -> str:
+    """Where a volume is now to be found."""
+    if transport in HYPERVISORS:
+        return described(transport, attachment, read_only=read_only)
+    found = attachment["connector"]["mountpoint"] or attachment["connection_info"]["data"]["uri"]
+    return str(found)
 
 
 @contextmanager
@@ -192,7 +201,7 @@ def _this_host(transport: str, device: str) -> dict[str, Any]:
 
 
 def _connect(transport: str, attachment: Object, *, read_only: bool) -> str:
-    if transport == "uri":
+    if transport not in DEVICES:
         return ""
     path = Path(attachment["connection_info"]["data"]["socket"])
     try:

@@ -1,14 +1,12 @@
-"""evsd in a guest with a Debian kernel: /dev/nbdN, stock nbd-client, and a machine on a volume."""
+"""evsd in a guest with a Debian kernel: /dev/nbdN and the stock nbd-client."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Evsd, running_evsd
-from tests.support.guest import Guest, boot_from_nbd, write_root
+from tests.support.guest import Guest
 from tests.support.preloaded_evsctl import SHELL_FUNCTION
 
 START = """
@@ -204,27 +202,3 @@ def test_show_says_that_a_device_has_no_watcher_any_more(said: dict[str, str]) -
     connected, unwatched = re.findall(r"^device +(/dev/.+)$", output, re.M)
     assert re.fullmatch(r"/dev/nbd\d+ \(connected\)", connected)
     assert re.fullmatch(r"/dev/nbd\d+ \(unwatched\)", unwatched)
-
-
-def test_a_guest_boots_with_a_volume_as_its_disk_and_writes_to_it(
-    guest_kernel: None,  # noqa: ARG001 - it must be there
-) -> None:
-    with running_evsd() as evsd:
-        evsd.ok("create", "root", "--size", "1G", "--key", evsd.prepare())
-        write_root(attach(evsd))
-        script = "grep ' / ' /proc/mounts; echo hello > /greeting"
-        first = boot_from_nbd(socket_of(evsd), script)
-        assert (first.status, "/dev/vda" in first.output) == (0, True), first.console
-        evsd.ok("detach", "root")
-        second = boot_from_nbd(attach(evsd), "cat /greeting")
-        assert (second.status, second.output) == (0, "hello\n"), second.console
-
-
-def attach(evsd: Evsd) -> Path:
-    evsd.ok("attach", "root", "--transport", "uri")
-    return socket_of(evsd)
-
-
-def socket_of(evsd: Evsd) -> Path:
-    [socket] = (evsd.state / "nbd").glob("*/sock")
-    return socket

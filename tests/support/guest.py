@@ -46,6 +46,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import initramfs
+from tests.support.daemon import until
+from tests.support.qmp import Monitor
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 AS_INSTALLED = Path(__file__).with_name("as_installed")
@@ -66,6 +68,10 @@ _QEMU = (
     *("-nodefaults", "-no-reboot", "-display", "none"),
     *("-kernel", str(KERNEL), "-append", _COMMAND_LINE),
 )
+
+
+# Where a disk can be plugged in: nothing can on the machine's own bus.
+_A_FREE_PORT = ("-device", "pcie-root-port,id=free,chassis=1")
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,37 @@ def boot_from_nbd(socket_path: Path, script: str) -> Result:
     by PID 1 with that root writable at /; afterwards it is synced, remounted read-only and the
     guest powered off. Nothing else of this machine is visible to it.
     """
+    nbd = f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={socket_path}"
+    with running_from_disk(tuple(_virtio_disk(nbd)), script) as guest:
+        return guest.result()
+
+
+class RunningGuest:
+    """One that runs beside the test; `control` is a directory of both, /run/control in there."""
+
+    def __init__(self, control: Path, process: subprocess.Popen[str]) -> None:
+        self.control = control
+        self._process = process
+
+    def monitor(self) -> Monitor:
+        """Its qemu's."""
+        until((self.control / "qmp").exists)
+        return Monitor(self.control / "qmp")
+
+    def word(self, name: str) -> str:
+        """What the script has last written into a file of the control directory."""
+        return _text(self.control / name).strip()
+
+    def result(self) -> Result:
+        """How the script ended; waits for it."""
+        _, words = self._process.communicate(timeout=TIMEOUT_S)
+        assert self._process.returncode == 0, words
+        return _result(self.control)
+
+
+@contextmanager
+def running_from_disk(disk: Sequence[str], script: str) -> Iterator[RunningGuest]:
+    """`boot_from_nbd` beside the test, with `disk` as qemu's options for the disk."""
     with _control_directory({"init": _SMALL_INIT, "script": script}) as control:
         initramfs.build(
             control / "initramfs",
@@ -128,8 +165,18 @@ def boot_from_nbd(socket_path: Path, script: str) -> Result:
             wanted=("virtio_pci", "virtio_blk", "9pnet_virtio", "9p", "crc32c_generic", "ext4"),
             init=_MOUNT_DISK_ROOT,
         )
-        nbd = f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={socket_path}"
-        return _boot(control, ["-m", "256", *_virtio_disk(nbd)], TIMEOUT_S)
+        more = ("-m", "256", "-qmp", f"unix:{control}/qmp,server=on,wait=off", *disk)
+        with subprocess.Popen(
+            [*_command(control), *more, *_A_FREE_PORT],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield RunningGuest(control, process)
+            finally:
+                process.kill()
 
 
 def write_root(socket_path: Path, *, size_mib: int = 32) -> None:
@@ -159,20 +206,24 @@ def fetch_kernel() -> None:
 
 
 def _boot(control: Path, arguments: list[str], timeout: float) -> Result:
-    console = control / "console"
-    argv = [
-        *_QEMU,
-        *("-initrd", str(control / "initramfs"), "-serial", f"file:{console}"),
-        *_shared("control", control),
-        *arguments,
-    ]
     try:
-        _run(*argv, timeout=timeout)
+        _run(*_command(control), *arguments, timeout=timeout)
     except subprocess.TimeoutExpired as expired:
-        said = f"{_text(control / 'output')}\n--- console ---\n{_text(console)}"
+        seen = _result(control)
+        said = f"{seen.output}\n--- console ---\n{seen.console}"
         raise GuestTimeout(f"the guest still ran after {timeout} s; it said:\n{said}") from expired
-    status = _text(control / "status")
-    return Result(int(status) if status else None, _text(control / "output"), _text(console))
+    return _result(control)
+
+
+def _command(control: Path) -> list[str]:
+    serial = ("-serial", f"file:{control / 'console'}")
+    initrd = ("-initrd", str(control / "initramfs"))
+    return [*_QEMU, *initrd, *serial, *_shared("control", control)]
+
+
+def _result(control: Path) -> Result:
+    status, output = _text(control / "status"), _text(control / "output")
+    return Result(int(status) if status else None, output, _text(control / "console"))
 
 
 @contextmanager
