@@ -24,7 +24,8 @@ bool xts_supported(int lanes) {
                __builtin_cpu_supports("avx2");
     bool two = one && __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq");
     if (lanes == 4)
-        return two && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+        return two && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512bw");
     return lanes == 2 ? two : lanes == 1 && one;
 }
 

