@@ -9,7 +9,8 @@ import sys
 import nbdkit  # type: ignore[import-not-found]
 
 from nbd_plugin import _datapath, luks2, release, sockets
-from nbd_plugin.server import KEYS, OPTIONAL_KEYS, Server, ServerError
+from nbd_plugin.errors import ServerError
+from nbd_plugin.server import KEYS, OPTIONAL_KEYS, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What whoever started the server can tell it while it serves.
 
 `control_fd` is a unix socket that was inherited and listens (SOCK_SEQPACKET): so one evsd can go on
-where another ended. A message is one JSON object each way, a connection has one of each::
+where another ended. A message is one JSON object each way::
 
     {"ticket_sha256": HEX, "do": "switch"}   and a descriptor (SCM_RIGHTS): write to this layer
     {"ticket_sha256": HEX, "do": "grow"}     the header says a larger size by now
@@ -46,18 +46,17 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 4096
 TIMEOUT_S = 5.0  # for a message that does not come
-_STACK = 256 * 1024  # instead of 8 MiB, which would be locked in memory
+_STACK = 256 * 1024  # of a thread, instead of 8 MiB, which would be locked in memory
 _INT = Struct("i")
 
 
 def start(number: int, ticket: str, server: Controlled) -> None:
-    """Listen on a thread of its own."""
+    """Listen on a thread of its own; each connection has another, for a flush may take minutes."""
     ticket_sha256 = sha256(ticket.encode()).hexdigest()
     listening = socket(fileno=number)
     os.set_inheritable(number, False)
-    before = stack_size(_STACK)
+    stack_size(_STACK)
     start_new_thread(_listen, (listening, ticket_sha256, server))
-    stack_size(before)
 
 
 def _listen(listening: socket, ticket_sha256: str, server: Controlled) -> None:
@@ -68,31 +67,71 @@ def _listen(listening: socket, ticket_sha256: str, server: Controlled) -> None:
             os.write(2, f"nbdkit: nobody can control this server: {error.strerror}\n".encode())
             return
         connection = socket(fileno=number)
-        try:
-            connection.settimeout(TIMEOUT_S)
-            connection.send(compactjson.dumps(_answer(connection, ticket_sha256, server)).encode())
-        except OSError:
-            pass  # it has gone
-        finally:
+        connection.settimeout(TIMEOUT_S)
+        # The first message is read here: who has no ticket gets no thread.
+        message, fds = _receive(connection, ticket_sha256)
+        if "do" in message:
+            start_new_thread(_converse, (connection, message, fds, ticket_sha256, server))
+        else:
+            _answer(connection, message)
             connection.close()
 
 
-def _answer(connection: socket, ticket_sha256: str, server: Controlled) -> dict[str, object]:
-    line, ancillary, _, _ = connection.recvmsg(
-        MESSAGE_LIMIT, CMSG_SPACE(_INT.size), MSG_CMSG_CLOEXEC
-    )
-    fds = [fd for level, kind, data in ancillary for fd in _descriptors(level, kind, data)]
+def _converse(
+    connection: socket,
+    message: dict[str, object],
+    fds: list[int],
+    ticket_sha256: str,
+    server: Controlled,
+) -> None:
+    """Until the other side has nothing more to say."""
+    while "do" in message:
+        _answer(connection, _done(message["do"], fds, server))
+        message, fds = _receive(connection, ticket_sha256)
+    connection.close()
+
+
+def _answer(connection: socket, message: dict[str, object]) -> None:
+    try:  # noqa: SIM105, contextlib is another module in every server
+        connection.send(compactjson.dumps(message).encode())
+    except OSError:
+        pass  # it has gone
+
+
+def _receive(connection: socket, ticket_sha256: str) -> tuple[dict[str, object], list[int]]:
+    """What is to be done, and with what; else what to answer."""
+    fds: list[int] = []
     try:
+        line, ancillary, _, _ = connection.recvmsg(
+            MESSAGE_LIMIT, CMSG_SPACE(_INT.size), MSG_CMSG_CLOEXEC
+        )
+        fds = [fd for level, kind, data in ancillary for fd in _descriptors(level, kind, data)]
         message = compactjson.loads(line.decode())
         if not _compare_digest(message["ticket_sha256"], ticket_sha256):
             raise ValueError("that is not this server's ticket")
-        _do(message["do"], fds, server)
+        return {"do": message["do"]}, fds
+    except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
+        _close(fds)
+        return _failure(error), []
+
+
+def _done(what: object, fds: list[int], server: Controlled) -> dict[str, object]:
+    try:
+        _do(what, fds, server)
         return server.status()
     except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
-        return {"error": str(error) or type(error).__name__}
+        return _failure(error)
     finally:
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
+
+
+def _failure(error: Exception) -> dict[str, object]:
+    return {"error": str(error) or type(error).__name__}
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _descriptors(level: int, kind: int, data: bytes) -> list[int]:

@@ -11,25 +11,21 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from _thread import allocate_lock  # `threading` costs 1 ms and 0.5 MB in every server
 
-from nbd_plugin import _datapath, control, luks2, release
+from nbd_plugin import _datapath, control, luks2, release, ticket
 from nbd_plugin.clients import Client, Clients
-from nbd_plugin.layers import Layers, require_above, truncation
+from nbd_plugin.errors import ServerError, VolumeFrozen
+from nbd_plugin.layers import Layers, require_above
+from nbd_plugin.volume_file import lock, read_header
 
 KEYS = ("file", "attachment", "release_socket", "ticket_fd")
 OPTIONAL_KEYS = ("clients_fd", "device", "layer_fds", "control_fd")
-TICKET_LIMIT = 4096
 
+# Between marking a file frozen and handing over the layer above there are milliseconds.
+_SNAPSHOT_TIMEOUT_S, _SNAPSHOT_STEP_S = 5.0, 0.005
 _REPLACED = "it was replaced, or closed to this server: detach and attach"
-
-
-class ServerError(Exception):
-    """The volume can't be served; `number` is the errno the client gets."""
-
-    def __init__(self, message: str, number: int = errno.EIO) -> None:
-        super().__init__(message)
-        self.number = number
 
 
 class Server:
@@ -57,7 +53,7 @@ class Server:
         missing = [key for key in KEYS if key not in self.options]
         if missing:
             raise ServerError(f"{missing[0]}= is missing")
-        self._ticket = _read_ticket(self.options["ticket_fd"])
+        self._ticket = ticket.read(self.options["ticket_fd"])
         report = int(self.options.get("clients_fd", "-1"))
         self.clients = Clients(report, has_device="device" in self.options)
         try:
@@ -79,12 +75,24 @@ class Server:
         """Count a connection; the first one gets the key. A failed one leaves nothing behind."""
         pid, uid = _datapath.peer()
         client = Client(pid, uid, device=bool(name) and name == self.options.get("device"))
-        with self._lock:
-            if self._connections == 0:
-                self._start(read_only)
-            self._connections += 1
+        deadline = time.monotonic() + _SNAPSHOT_TIMEOUT_S
+        while not self._try_to_join(read_only, last=time.monotonic() > deadline):
+            time.sleep(_SNAPSHOT_STEP_S)
         self.clients.add(client, read_only=read_only)
         return client
+
+    def _try_to_join(self, read_only: bool, *, last: bool) -> bool:
+        """False while a snapshot is being taken: its new layer is about to be handed over."""
+        with self._lock:
+            try:
+                if self._connections == 0:
+                    self._start(read_only)
+            except VolumeFrozen:
+                if last:
+                    raise
+                return False
+            self._connections += 1
+            return True
 
     def disconnect(self, client: Client) -> None:
         """The last one writes what is not yet on disk, and wipes the key."""
@@ -121,7 +129,7 @@ class Server:
         """`fd` is the server's own."""
         if self._connections:
             try:
-                _lock(fd, self.read_only)
+                lock(fd, self.read_only)
                 _datapath.switch_layer(fd, luks2.DATA_OFFSET, header.size)
             except BaseException:
                 os.close(fd)
@@ -177,8 +185,10 @@ class Server:
         mode = os.O_RDONLY if read_only else os.O_RDWR
         self._fd = self._open(mode)
         try:
-            _lock(self._fd, read_only)
+            lock(self._fd, read_only)
             header = self._read_header(self._fd)
+            if header.frozen_by and not read_only:
+                raise VolumeFrozen
             self._get_key(header)
             self._serve(header)
         except BaseException:
@@ -211,7 +221,7 @@ class Server:
 
     def _read_header(self, fd: int) -> luks2.Header:
         """The header of a whole volume; raises `ServerError` for a broken or truncated one."""
-        header = _read_header(fd)
+        header = read_header(fd)
         try:
             self._layers.check(header)
         except luks2.HeaderError as error:
@@ -253,46 +263,3 @@ class Server:
             _datapath.wipe()
             fcntl.flock(self._fd, fcntl.LOCK_UN)  # what was handed over stays open
             os.close(self._fd)
-
-
-def _read_ticket(number: str) -> str:
-    try:
-        fd = int(number)
-        with os.fdopen(fd, "rb", buffering=0) as pipe:
-            ticket = b""
-            while part := pipe.read(TICKET_LIMIT):
-                ticket += part
-                if len(ticket) > TICKET_LIMIT:
-                    raise ServerError("the ticket is too long")
-    except (ValueError, OSError):
-        raise ServerError(f"ticket_fd={number} can't be read") from None
-    if not ticket:
-        raise ServerError("there was no ticket in ticket_fd: whoever started this is gone")
-    try:
-        return bytes.fromhex(ticket.decode()).hex()
-    except ValueError:
-        raise ServerError("the ticket is not hexadecimal") from None
-
-
-def _lock(fd: int, read_only: bool) -> None:
-    """Two servers of one file would undo each other's writes inside a sector."""
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno != errno.EWOULDBLOCK:
-            raise ServerError(f"the volume can't be locked: {error.strerror}") from None
-        raise ServerError("another server is serving this volume", errno.EBUSY) from None
-
-
-def _read_header(fd: int) -> luks2.Header:
-    """The header of a whole volume; raises `ServerError` for a broken or truncated one."""
-    try:
-        header = luks2.read(fd)
-        missing = truncation(fd, header)
-    except luks2.HeaderError as error:
-        raise ServerError(f"the volume is refused: {error}") from None
-    except OSError as error:
-        raise ServerError(f"the volume can't be read: {error.strerror}") from None
-    if missing:
-        raise ServerError(f"the volume is {missing}")
-    return header

@@ -75,7 +75,8 @@ def finish_taking(directory: Path, volume_id: str) -> None:
         if layer.header.uuid != volume_id or layer.header.frozen_by:
             continue
         if layer.path == snapshot_path(directory, top.header.frozen_by):
-            exchange(layer.path, top.path)
+            with unserved(top.path, os.O_RDONLY):  # its server would go on writing to it
+                exchange(layer.path, top.path)
         else:
             layer.path.unlink()
             sync(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evsd.layers.chain import chain, read, volume_path
 from evsd.layers.making import finish_taking
 from evsd.layers.merging import finish_merging
 
@@ -16,3 +17,14 @@ def finish(directory: Path, volume_id: str) -> None:
     """
     finish_merging(directory, volume_id)
     finish_taking(directory, volume_id)
+
+
+def below_newest(directory: Path, volume_id: str) -> tuple[Path, ...]:
+    """What the newest layer of a volume that no server has stands on, after `finish`.
+
+    Raises `PoolError`. Of a volume without layers only its own header is read.
+    """
+    if not read(volume_path(directory, volume_id)).header.layer_id:
+        return ()
+    finish(directory, volume_id)
+    return tuple(layer.path for layer in chain(directory, volume_id)[1:])

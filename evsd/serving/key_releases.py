@@ -25,3 +25,6 @@ class Releases(Protocol):
 
     def withdraw_release(self, session: Session, release_id: str) -> None:
         """Strike it out."""
+
+    def ticket_sha256(self, session: Session, release_id: str) -> str:
+        """The digest of the ticket of whoever is entered; "" where nobody is."""

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from evsd.key_channel.key_use import KeyUse
 from evsd.processes import Process
+from evsd.serving.failures import ServerFailed
 from evsd.serving.key_releases import Releases
-from evsd.serving.server import ServerFailed
 from evsd.serving.states import SERVER_STATES, STARTABLE, ServerEvent, ServerStatus
 from evsd.serving.tables import ServerRecord
 from evsd.store.database import Database
@@ -119,6 +119,11 @@ class ServerRecords:
                 raise ServerFailed("it was detached meanwhile, or has another server")
             record.process = process
             self._release_key(session, record, process, ticket)
+
+    def ticket_sha256(self, server_id: str) -> str:
+        """The digest of its process's ticket; "" where it may not have the key any more."""
+        with self._database.reading() as session:
+            return self._releases.ticket_sha256(session, server_id)
 
     def give_up(self, server_id: str) -> Process | None:
         """Note that it ends, and return the process that has to.

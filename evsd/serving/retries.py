@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from evsd.resource import Resource
-from evsd.serving.server import ServerFailed
+from evsd.serving.failures import ServerFailed
 
 # What fails is tried again, the later the oftener that was in this window.
 WINDOW_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 300.0, 0.1, 30.0

@@ -15,7 +15,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from pathlib import Path
 import nbd_plugin
 from evsd.processes import Process, executable, has_capabilities
 from evsd.resource import Resource
+from evsd.serving.failures import ServerFailed, ServerNotEnded
+from evsd.serving.inherited import Inherited
 
 NBDKIT = Path("/usr/bin/nbdkit")
 THREADS = 4
@@ -32,26 +33,18 @@ PROBE_TIMEOUT_S = 5
 # NBD protocol, fixed newstyle: the server's greeting; the client's flags with NBD_OPT_ABORT.
 GREETING_LENGTH = 18
 ABORT = struct.pack(">I8sII", 3, b"IHAVEOPT", 2, 0)
-NO_CLIENTS = b'{"clients":[]}\n'
 PLUGIN = Path(nbd_plugin.__file__).parent / "plugin.py"
 FRONT = PLUGIN.with_name("front.so")
-
-
-class ServerFailed(Exception):
-    """The process ended, or did not answer in time; the message is what it said last."""
-
-
-class ServerNotEnded(ServerFailed):
-    """A process can't be ended yet: it has the disk's file, and may write to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """What a server is started with.
 
-    `clients` is where it reports who is connected: None for one that an earlier evsd has started
-    first, which goes on as it began. `device` is the export name of the host's device, if there is
-    to be one.
+    `layers` is what the disk's file stands on, the highest first. `clients` is where it reports who
+    is connected: None for one that an earlier evsd has started first, which goes on as it began.
+    `control` is where it can be told something. `device` is the export name of the host's device,
+    if there is to be one.
     """
 
     attachment_id: str
@@ -60,7 +53,9 @@ class ServerSettings:
     log: Path
     release_socket: Path
     read_only: bool
+    layers: tuple[Path, ...] = ()
     clients: Path | None = None
+    control: Path | None = None
     device: str = ""
 
 
@@ -106,12 +101,12 @@ class WaitingServer(Resource):
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         reading, self._writing = os.pipe2(os.O_CLOEXEC)
-        self._report: Path | None = None
+        self._inherited = Inherited()
         try:
             self._process = self._start(reading)
         except OSError as error:
             os.close(self._writing)
-            self._discard_report()
+            self._inherited.discard()
             raise ServerFailed(f"nbdkit can't be started: {error}") from error
         finally:
             os.close(reading)
@@ -122,7 +117,7 @@ class WaitingServer(Resource):
     def close(self) -> None:
         """End it, unless it got its ticket."""
         if not self._has_ticket:
-            self._discard_report()
+            self._inherited.discard()
             os.close(self._writing)
             try:
                 self._process.wait(STOP_TIMEOUT_S)
@@ -138,8 +133,7 @@ class WaitingServer(Resource):
         # nbdkit leaves it behind when it is killed. Not earlier: until this process is on record
         # the socket may be that of another, which serves.
         self._settings.socket.unlink(missing_ok=True)
-        if self._report is not None and self._settings.clients is not None:
-            self._report.replace(self._settings.clients)
+        self._inherited.place()
         try:
             os.write(self._writing, ticket.encode())
         except BrokenPipeError as error:
@@ -161,22 +155,17 @@ class WaitingServer(Resource):
 
     def _start(self, ticket_fd: int) -> subprocess.Popen[bytes]:
         settings = self._settings
-        with contextlib.ExitStack() as stack:
-            log = stack.enter_context(settings.log.open("ab"))
-            inherited, arguments = [ticket_fd], [f"ticket_fd={ticket_fd}"]
+        with self._inherited as inherited, settings.log.open("ab") as log:
+            inherited.add("ticket_fd", ticket_fd)
+            inherited.add_layers(settings.layers)
             if settings.clients is not None:
-                # Not yet in its place: the server before, if it still runs, reports there.
-                clients_fd, name = tempfile.mkstemp(dir=settings.clients.parent, suffix=".new")
-                stack.callback(os.close, clients_fd)
-                self._report = Path(name)
-                with contextlib.suppress(OSError):  # a full disk must not keep it from serving
-                    os.write(clients_fd, NO_CLIENTS)  # takes the room that reports will need
-                inherited.append(clients_fd)
-                arguments.append(f"clients_fd={clients_fd}")
+                inherited.add_report(settings.clients)
+            if settings.control is not None:
+                inherited.add_control(settings.control)
             return subprocess.Popen(  # noqa: S603
-                [*_command(settings), *arguments],
+                [*_command(settings), *inherited.arguments],
                 env=_environment(),
-                pass_fds=inherited,
+                pass_fds=inherited.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -184,10 +173,6 @@ class WaitingServer(Resource):
                 start_new_session=True,  # it must survive evsd and Ctrl-C
                 umask=0o077,
             )
-
-    def _discard_report(self) -> None:
-        if self._report is not None:
-            self._report.unlink(missing_ok=True)
 
     def _last_words(self) -> str:
         lines: list[str] = []

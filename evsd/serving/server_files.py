@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from evsd.serving.inherited import NEW
+
 DIRECTORY_NAME_LENGTH = 12
 SOCKET_NAME = "sock"
 
@@ -38,6 +40,10 @@ class ServerFiles:
         """Who is connected, as the server tells; one that an earlier evsd has started does not."""
         return self.directory / f"{server_id}.clients"
 
+    def control(self, server_id: str) -> Path:
+        """The socket on which evsd tells it something."""
+        return self.directory / f"{server_id}.control"
+
     def sockets(self) -> set[Path]:
         """All that there are."""
         return {*self.directory.glob("*.sock"), *self.directory.glob(f"*/{SOCKET_NAME}")}
@@ -49,11 +55,12 @@ class ServerFiles:
             self.own_directory(server_id).rmdir()
         self.log(server_id).unlink(missing_ok=True)
         self.report(server_id).unlink(missing_ok=True)
+        self.control(server_id).unlink(missing_ok=True)
 
-    def remove_unused_reports(self) -> None:
+    def remove_unused(self) -> None:
         """Those of servers that never got their ticket."""
-        for report in self.directory.glob("*.new"):
-            report.unlink()
+        for made in self.directory.glob(f"*{NEW}"):
+            made.unlink()
 
 
 def is_in_own_directory(socket: Path) -> bool:

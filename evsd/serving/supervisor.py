@@ -14,23 +14,19 @@ from pathlib import Path
 import structlog
 
 from evsd.key_channel.key_use import KeyUse
-from evsd.pools.pool import Pool
+from evsd.layers import recovery
+from evsd.pools.pool import Pool, PoolError
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.serving import connected_clients
 from evsd.serving.connected_clients import Client
+from evsd.serving.control import ServerControl
+from evsd.serving.failures import ServerFailed, ServerNotEnded
+from evsd.serving.held_disks import HeldDisks
 from evsd.serving.key_releases import Releases
 from evsd.serving.records import NewServer, ServerRecords
 from evsd.serving.retries import Retries
-from evsd.serving.server import (
-    ServerFailed,
-    ServerNotEnded,
-    ServerSettings,
-    WaitingServer,
-    accepts,
-    new_ticket,
-    stop,
-)
+from evsd.serving.server import ServerSettings, WaitingServer, accepts, new_ticket, stop
 from evsd.serving.server_files import ServerFiles, is_in_own_directory
 from evsd.serving.socket_access import Access, make_directory, require_acls
 from evsd.serving.states import STARTABLE, ServerStatus
@@ -57,6 +53,7 @@ class ServerSupervisor(Resource):
         """Files of servers are in `directory`; `group` may open the socket of each, see `own`."""
         self.directory = directory
         self.records = ServerRecords(database, host_id, releases)
+        self.disks = HeldDisks()
         self._database, self._pool, self._release_socket = database, pool, release_socket
         self._files, self._group = ServerFiles(directory), group
         self._restarts = Retries(
@@ -81,7 +78,7 @@ class ServerSupervisor(Resource):
         if self._group is not None:
             require_acls(self.directory)
         self._watcher.start()
-        self._files.remove_unused_reports()
+        self._files.remove_unused()
         for record in self.records.of_this_host():
             try:
                 self._adopt(record)
@@ -114,7 +111,7 @@ class ServerSupervisor(Resource):
         if record is None or record.status not in STARTABLE:
             raise ServerFailed("it was detached meanwhile")
         ticket = new_ticket()
-        with WaitingServer(self._settings(record)) as server:
+        with self.disks.held(record.disk_id), WaitingServer(self._settings(record)) as server:
             self.records.note_process(server_id, record.process, server.process, ticket)
             self._watcher.watch(server_id, server.process)
             server.release(ticket)
@@ -151,6 +148,21 @@ class ServerSupervisor(Resource):
         """Whether its process runs now."""
         process = self._process(server_id)
         return process is not None and process.running
+
+    @contextmanager
+    def control(self, disk_id: str) -> Iterator[ServerControl | None]:
+        """A conversation with the server that a disk has; None where none runs.
+
+        For whoever holds the disk (`disks.held`), so that none is started meanwhile. Raises
+        `ControlFailed`.
+        """
+        record = self.records.of_disk(disk_id)
+        if record is None or record.process is None or not record.process.running:
+            yield None
+            return
+        ticket_sha256 = self.records.ticket_sha256(record.id)
+        with ServerControl(self._files.control(record.id), ticket_sha256) as control:
+            yield control
 
     def socket(self, server_id: str) -> Path:
         """The unix socket on which it serves."""
@@ -257,9 +269,23 @@ class ServerSupervisor(Resource):
             log=self._files.log(record.id),
             release_socket=self._release_socket,
             read_only=record.read_only,
+            layers=self._layers(record),
             clients=self._files.report(record.id) if reports else None,
+            control=self._files.control(record.id),
             device=record.device if reports else "",
         )
+
+    def _layers(self, record: ServerRecord) -> tuple[Path, ...]:
+        """What the disk's file stands on, the newest of its layers, whatever was interrupted.
+
+        A process that has not ended may write to what would be touched then.
+        """
+        if record.process is not None and record.process.running:
+            raise ServerFailed(f"process {record.process.pid} has not ended")
+        try:
+            return recovery.below_newest(self._pool.place, record.disk_id)
+        except PoolError as error:
+            raise ServerFailed(str(error)) from error
 
     def _open_to_its_users(self, directory: Path, record: ServerRecord) -> None:
         access = Access() if record.own else Access(record.owner_uid, self._group)

@@ -15,8 +15,11 @@ from evsd.layers.merging import remove
 from evsd.pools.file import FilePool
 from evsd.pools.pool import VolumeBusy
 from nbd_plugin import luks2
+from tests.support import libnbd
 from tests.support.control import Controlled, controlled
 from tests.support.volume import MIB, Volume, eventually
+
+nbd = libnbd.load()
 
 SECTOR = 4096
 SNAPSHOTS = [str(uuid.UUID(int=number + 1)) for number in range(4)]
@@ -191,3 +194,37 @@ def test_snapshots_under_load_lose_nothing(volume: Volume) -> None:
             for at, data in written.items():
                 assert handle.pread(512, at) == data
     assert FilePool(directory(served.volume)).names() == {f"{volume.header.uuid}.luks"}
+
+
+def mark_frozen(volume: Volume) -> None:
+    """As a snapshot does before it hands over the layer above."""
+    fd = os.open(volume.path, os.O_RDWR)
+    header = luks2.read(fd)
+    frozen = header._replace(layer_id=header.uuid, frozen_by=SNAPSHOTS[0], sequence=9)
+    luks2.write(fd, frozen)
+    os.close(fd)
+
+
+def test_a_frozen_layer_is_served_for_reading_only(volume: Volume) -> None:
+    mark_frozen(volume)
+    with volume.served("--readonly"), volume.connection() as handle:
+        assert handle.pread(SECTOR, 0) == bytes(SECTOR)
+    with volume.served(), pytest.raises(nbd.Error), volume.connection():
+        pass
+    assert "nobody writes to" in volume.log.read_text()
+
+
+def test_who_connects_while_a_snapshot_is_taken_waits_for_its_layer(volume: Volume) -> None:
+    with controlled(volume) as served, served.volume.served():
+        mark_frozen(served.volume)
+        taking = threading.Timer(0.2, served.take, (SNAPSHOTS[0],))
+        taking.start()
+        with served.volume.connection() as handle:
+            handle.pwrite(b"\1" * SECTOR, 0)
+        taking.join()
+    frozen, top = (
+        snapshot_path(directory(served.volume), SNAPSHOTS[0]),
+        volume_path(directory(served.volume), volume.header.uuid),
+    )
+    assert not any(frozen.read_bytes()[luks2.DATA_OFFSET :])
+    assert any(top.read_bytes()[luks2.DATA_OFFSET :])

@@ -46,6 +46,12 @@ def withdraw_release(session: Session, release_id: str) -> None:
     session.execute(delete(KeyRelease).where(KeyRelease.id == release_id))
 
 
+def ticket_sha256(session: Session, release_id: str) -> str:
+    """The digest of the ticket of the process that is registered; "" where none is."""
+    release = session.get(KeyRelease, release_id)
+    return "" if release is None else release.ticket_sha256
+
+
 def add_dependent(
     session: Session,
     kind: str,

@@ -31,8 +31,8 @@ from evsd.services.evs.volumes.records import find as find_volume
 from evsd.services.evs.volumes.servable import Servable
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.iam.tables import Project
+from evsd.serving.failures import ServerFailed
 from evsd.serving.records import NewServer
-from evsd.serving.server import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.space import refusal
 from evsd.store.database import Database, utcnow

@@ -23,8 +23,8 @@ from evsd.services.evs.errors import DetachFailed
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
 from evsd.serving.connected_clients import Client
+from evsd.serving.failures import ServerFailed
 from evsd.serving.retries import Retries
-from evsd.serving.server import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 from evsd.store.transitions import advance

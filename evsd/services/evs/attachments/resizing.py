@@ -16,7 +16,7 @@ from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.attachments.states import AttachmentStatus
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.servable import Servable
-from evsd.serving.server import ServerFailed
+from evsd.serving.failures import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from evsd.services.evs.key_context import key_use, service_call
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.servable import Servable
 from evsd.services.iam.tables import Project
-from evsd.serving.server import ServerFailed, ServerNotEnded
+from evsd.serving.failures import ServerFailed, ServerNotEnded
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 
