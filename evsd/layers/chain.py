@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from evsd.pools.file import WHOLE, raises_pool_errors
+from evsd.pools.file import HIDDEN, LAYER, WHOLE, raises_pool_errors
 from evsd.pools.pool import HeaderInvalid, PoolError
 from nbd_plugin import luks2
 
 MAX_LAYERS = 16  # as the server's compiled path has it
-LAYER = ".layer"
+FROZEN = (LAYER, HIDDEN)
 
 
 class ChainBroken(HeaderInvalid):
@@ -50,11 +50,16 @@ def read(path: Path) -> Layer:
         os.close(fd)
 
 
-def layers(directory: Path) -> list[Layer]:
+def hidden_path(directory: Path, snapshot_id: str) -> Path:
+    """The same when the snapshot is gone and something still stands on the layer."""
+    return directory / f"{snapshot_id}{HIDDEN}"
+
+
+def layers(directory: Path, suffixes: tuple[str, ...] = (WHOLE, *FROZEN)) -> list[Layer]:
     """All files of volumes and snapshots whose headers can be read."""
     found = []
     for path in sorted(directory.iterdir()):
-        if path.suffix in (WHOLE, LAYER):
+        if path.suffix in suffixes:
             try:
                 found.append(read(path))
             except PoolError:
@@ -77,7 +82,7 @@ def down_from(directory: Path, top: Layer) -> list[Layer]:
     """A layer and all it stands on."""
     if not top.header.parent_layer_id:
         return [top]
-    there = _by_id(layers(directory))
+    there = _by_id([*layers(directory, FROZEN), top])
     found = [top]
     while parent := found[-1].header.parent_layer_id:
         below = there.get(parent)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import ctypes
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from evsd.durable import sync
@@ -25,13 +26,14 @@ from evsd.layers.chain import (
     ChainTooLong,
     Layer,
     chain,
-    children,
+    hidden_path,
+    layers,
     read,
     require,
     snapshot_path,
     volume_path,
 )
-from evsd.pools.file import UNFINISHED, lengthen, raises_pool_errors, unserved
+from evsd.pools.file import LAYER, UNFINISHED, lengthen, raises_pool_errors, unserved
 from evsd.pools.pool import HeaderInvalid, SizeDiffers
 from nbd_plugin import luks2
 
@@ -55,13 +57,54 @@ def take(
     `switch` is given the new layer's descriptor and tells the volume's server; it may be called
     again for a layer that the server has already. Raises `ChainTooLong`, `PoolError`.
     """
+    layer = prepare(directory, volume_id, snapshot_id)
+    if layer is not None:
+        with opened(layer) as fd:
+            switch(fd)
+        complete(directory, volume_id, snapshot_id)
+
+
+@raises_pool_errors
+def prepare(directory: Path, volume_id: str, snapshot_id: str) -> Layer | None:
+    """The first two steps: gives the new layer, None where the snapshot was completed before."""
     name = snapshot_path(directory, snapshot_id)
     if name.exists() and read(name).header.frozen_by == snapshot_id:
-        return
+        return None
+    if hidden_path(directory, snapshot_id).exists():
+        raise HeaderInvalid(f"snapshot {snapshot_id} was deleted")
     layer = _empty_layer(directory, volume_id, name)
     _mark_frozen(volume_path(directory, volume_id), snapshot_id)
-    _hand_over(layer, switch)
-    exchange(name, volume_path(directory, volume_id))
+    return layer
+
+
+@contextmanager
+def opened(layer: Layer) -> Iterator[int]:
+    """For the third step: its descriptor, to be written to."""
+    fd = os.open(layer.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@raises_pool_errors
+def complete(directory: Path, volume_id: str, snapshot_id: str) -> None:
+    """The last step, once: for a snapshot whose new layer the server, if there is one, has."""
+    exchange(snapshot_path(directory, snapshot_id), volume_path(directory, volume_id))
+
+
+@raises_pool_errors
+def give_up(directory: Path, volume_id: str) -> None:
+    """Undo what `prepare` did, if anything: the volume's file is its top again.
+
+    For a volume whose new layer no server was given.
+    """
+    top = read(volume_path(directory, volume_id))
+    if top.header.frozen_by:
+        is_first = top.header.layer_id == volume_id
+        layer_id = "" if is_first else top.header.layer_id  # as if there never had been another
+        _write_top(top.path, top.header._replace(layer_id=layer_id, frozen_by=""))
+    finish_taking(directory, volume_id)
 
 
 @raises_pool_errors
@@ -71,8 +114,9 @@ def finish_taking(directory: Path, volume_id: str) -> None:
     A layer that nobody had been told of is thrown away, and with it the snapshot.
     """
     top = read(volume_path(directory, volume_id))
-    for layer in children(directory, top):
-        if layer.header.uuid != volume_id or layer.header.frozen_by:
+    for layer in layers(directory, (LAYER,)):
+        header = layer.header
+        if header.parent_layer_id != top.header.own_layer or header.frozen_by:
             continue
         if layer.path == snapshot_path(directory, top.header.frozen_by):
             with unserved(top.path, os.O_RDONLY):  # its server would go on writing to it
@@ -111,21 +155,23 @@ def exchange(one: Path, other: Path) -> None:
 @raises_pool_errors
 def _empty_layer(directory: Path, volume_id: str, name: Path) -> Layer:
     """The new layer over the volume's file, which may be there already."""
-    layers = chain(directory, volume_id)
-    require(layers[0], volume_id)
-    parent = layers[0].header
+    below = chain(directory, volume_id)
+    require(below[0], volume_id)
+    parent = below[0].header
+    if parent.frozen_by not in ("", name.stem):
+        raise HeaderInvalid(f"snapshot {parent.frozen_by} of it is unfinished")
     if name.exists():
         layer = read(name)
         if layer.header.parent_layer_id != parent.own_layer:
             raise HeaderInvalid(f"{name.name} is of another volume, or time")
         return layer
-    if len(layers) == MAX_LAYERS:
-        raise ChainTooLong(f"{layers[0].path.name} has {MAX_LAYERS} layers")
+    if len(below) == MAX_LAYERS:
+        raise ChainTooLong(f"{below[0].path.name} has {MAX_LAYERS} layers")
     if parent.settled < parent.size:
         raise SizeDiffers(parent.settled, parent.size)
-    unfinished = name.with_suffix(UNFINISHED)
+    unfinished = name.with_name(f"{name.name}{UNFINISHED}")
     unfinished.unlink(missing_ok=True)
-    fd = os.open(layers[0].path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(below[0].path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _write_empty(unfinished, parent, fd, parent=parent.own_layer)
     finally:
@@ -162,25 +208,16 @@ def copy_keyslots(source: int, target: int) -> None:
         luks2.write_all(target, area, luks2.HEADER_LENGTH)
 
 
-@raises_pool_errors
 def _mark_frozen(path: Path, snapshot_id: str) -> None:
+    header = read(path).header
+    if header.frozen_by != snapshot_id:
+        _write_top(path, header._replace(layer_id=header.own_layer, frozen_by=snapshot_id))
+
+
+def _write_top(path: Path, header: luks2.Header) -> None:
     # Its server, if it has one, holds the lock and never writes a header.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        header = luks2.read(fd)
-        if header.frozen_by != snapshot_id:
-            frozen = header._replace(
-                layer_id=header.own_layer, frozen_by=snapshot_id, sequence=header.sequence + 1
-            )
-            luks2.write(fd, frozen)
-    finally:
-        os.close(fd)
-
-
-@raises_pool_errors
-def _hand_over(layer: Layer, switch: Callable[[int], object]) -> None:
-    fd = os.open(layer.path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        switch(fd)
+        luks2.write(fd, header._replace(sequence=header.sequence + 1))
     finally:
         os.close(fd)

@@ -9,15 +9,23 @@ interrupted and begun again, also in the other direction.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from evsd.durable import sync
-from evsd.layers.chain import LAYER, Layer, children, layers, read, snapshot_path
+from evsd.layers.chain import (
+    FROZEN,
+    Layer,
+    children,
+    hidden_path,
+    layers,
+    read,
+    snapshot_path,
+)
 from evsd.layers.holes import tells_holes
 from evsd.layers.making import copy_keyslots
-from evsd.pools.file import data_in, raises_pool_errors, unserved
+from evsd.pools.file import data_in, discard, raises_pool_errors, unserved
 from evsd.pools.pool import HeaderInvalid, PoolError
 from nbd_plugin import luks2
 
@@ -30,51 +38,64 @@ class LayerInUse(PoolError):
     """More than one layer stands on it, or one with another key: it stays, hidden."""
 
 
+class MergeInterrupted(PoolError):
+    """It is to be done again from its beginning; the volume reads as before."""
+
+
 @raises_pool_errors
-def remove(directory: Path, snapshot_id: str) -> None:
+def remove(
+    directory: Path, snapshot_id: str, interrupted: Callable[[], bool] = lambda: False
+) -> None:
     """Take the layer that a snapshot froze out of its chain; after a crash, finish it.
 
-    Raises `LayerInUse`, and `VolumeBusy` while a server has it.
+    Raises `LayerInUse`, `VolumeBusy` while a server has it, `MergeInterrupted` when `interrupted`
+    says so: it is asked often.
     """
-    path = snapshot_path(directory, snapshot_id)
-    if not path.exists():
+    lower = _layer_of(directory, snapshot_id)
+    if lower is None:
         return
-    lower = read(path)
     if (named := _merged_into(directory, lower)) is not None:
         _take_name(lower, named)
         return
     if lower.header.frozen_by != snapshot_id:
-        raise HeaderInvalid(f"{path.name} is of a snapshot that was not finished")
+        raise HeaderInvalid(f"{lower.path.name} is of a snapshot that was not finished")
     above = children(directory, lower)
     if not above:
-        with unserved(path, os.O_RDWR):
-            path.unlink()
-        sync(directory)
+        discard(lower.path)
         return
     if len(above) > 1 or above[0].header.uuid != lower.header.uuid:
-        raise LayerInUse(f"{path.name} has {len(above)} layers above it")
+        raise LayerInUse(f"{lower.path.name} has {len(above)} layers above it")
     [upper] = above
-    (merge_down if _is_larger(lower, upper) else merge_up)(lower, upper)
+    (merge_down if _is_larger(lower, upper) else merge_up)(lower, upper, interrupted)
+
+
+def _layer_of(directory: Path, snapshot_id: str) -> Layer | None:
+    """Under the name of a snapshot, or of one that was deleted."""
+    for path in (snapshot_path(directory, snapshot_id), hidden_path(directory, snapshot_id)):
+        if path.exists():
+            return read(path)
+    return None
 
 
 @raises_pool_errors
 def finish_merging(directory: Path, volume_id: str) -> None:
     """Give what was merged down its name, after a crash between its header and that."""
     for layer in layers(directory):
-        if layer.header.uuid == volume_id and layer.path.suffix == LAYER:
+        if layer.header.uuid == volume_id and layer.path.suffix in FROZEN:
             named = _merged_into(directory, layer)
             if named is not None:
                 _take_name(layer, named)
 
 
 @raises_pool_errors
-def merge_up(lower: Layer, upper: Layer) -> None:
+def merge_up(lower: Layer, upper: Layer, interrupted: Callable[[], bool] = lambda: False) -> None:
     """Afterwards the upper one has all, and the lower one is gone."""
     _check(lower, upper)
     with ExitStack() as stack:
         source, target = _both(stack, lower, upper)
         end = min(lower.header.size, upper.header.size)
         for at, data in _present(source, end):
+            _go_on(interrupted)
             _fill(target, at, data)
         os.fsync(target)
         _write_header(target, upper.header, lower.header)
@@ -83,7 +104,7 @@ def merge_up(lower: Layer, upper: Layer) -> None:
 
 
 @raises_pool_errors
-def merge_down(lower: Layer, upper: Layer) -> None:
+def merge_down(lower: Layer, upper: Layer, interrupted: Callable[[], bool] = lambda: False) -> None:
     """Afterwards the lower one has all, and the upper one's place."""
     _check(lower, upper)
     with ExitStack() as stack:
@@ -92,11 +113,17 @@ def merge_down(lower: Layer, upper: Layer) -> None:
         if os.fstat(target).st_size < length:
             os.truncate(target, length)
         for at, data in _present(source, upper.header.size):
+            _go_on(interrupted)
             luks2.write_all(target, data, luks2.DATA_OFFSET + at)
         copy_keyslots(source, target)
         os.fsync(target)
         _write_header(target, upper.header, lower.header)
         _take_name(lower, upper.path)
+
+
+def _go_on(interrupted: Callable[[], bool]) -> None:
+    if interrupted():
+        raise MergeInterrupted("somebody needs the volume: the rest is done another time")
 
 
 def _check(lower: Layer, upper: Layer) -> None:

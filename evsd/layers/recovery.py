@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evsd.layers.chain import chain, read, volume_path
+from evsd.layers.chain import chain, layers, read, volume_path
 from evsd.layers.making import finish_taking
 from evsd.layers.merging import finish_merging
+from evsd.pools.file import LAYER
 
 
 def finish(directory: Path, volume_id: str) -> None:
@@ -17,6 +18,11 @@ def finish(directory: Path, volume_id: str) -> None:
     """
     finish_merging(directory, volume_id)
     finish_taking(directory, volume_id)
+
+
+def unfinished(directory: Path) -> set[str]:
+    """The volumes of which a snapshot was begun and not finished; a server may have them."""
+    return {each.header.uuid for each in layers(directory, (LAYER,)) if not each.header.frozen_by}
 
 
 def below_newest(directory: Path, volume_id: str) -> tuple[Path, ...]:

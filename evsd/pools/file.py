@@ -35,6 +35,7 @@ from evsd.space import FULL_ERRORS, look
 from nbd_plugin import luks2
 
 WHOLE, UNFINISHED, GIVEN_UP = ".luks", ".unfinished", ".deleting"
+LAYER, HIDDEN = ".layer", ".hidden"  # of snapshots, and of those that were deleted: evsd.layers
 LEFT_OVER = (UNFINISHED, GIVEN_UP)
 
 log = structlog.get_logger()
@@ -185,11 +186,7 @@ class FilePool(Pool):
             # A server that no record knows of has its clients' data in this file.
             with unserved(path, os.O_RDONLY):
                 _rename_or_unlink(path, given_up)
-            sync(self.directory)
-        if given_up.exists():
-            _overwrite_header(given_up)
-            given_up.unlink()
-        sync(self.directory)
+        destroy(given_up)
 
     @raises_pool_errors
     def names(self) -> set[str]:
@@ -368,6 +365,26 @@ def _rename_or_unlink(path: Path, given_up: Path) -> None:
             raise
         log.warning("wrapped key not overwritten", file=path.name, reason=str(error))
         path.unlink()
+
+
+def discard(path: Path) -> None:
+    """Remove a layer that nothing stands on, its wrapped key first; after a crash, finish it.
+
+    Raises `BlockingIOError` while a server has it, OSError.
+    """
+    given_up = path.with_name(f"{path.name}{GIVEN_UP}")
+    with unserved(path, os.O_RDONLY):
+        _rename_or_unlink(path, given_up)
+    destroy(given_up)
+
+
+def destroy(given_up: Path) -> None:
+    """Remove what got the name of something given up; nothing happens where it is gone."""
+    sync(given_up.parent)
+    if given_up.exists():
+        _overwrite_header(given_up)
+        given_up.unlink(missing_ok=True)
+        sync(given_up.parent)
 
 
 def _overwrite_header(path: Path) -> None:

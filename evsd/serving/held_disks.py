@@ -22,6 +22,11 @@ class HeldDisks:
                 stack.enter_context(self._one(disk_id))
             yield
 
+    def wanted(self, disk_id: str) -> bool:
+        """Whether somebody waits for a disk that its caller has."""
+        _, users = self._held.get(disk_id, (None, 0))
+        return users > 1
+
     @contextmanager
     def _one(self, disk_id: str) -> Iterator[None]:
         with self._lock:

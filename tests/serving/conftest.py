@@ -14,6 +14,8 @@ from tests.support.served_disks import ServedDisks, served_disks
 @pytest.fixture(scope="module")
 def disks() -> Iterator[ServedDisks]:
     """On tmpfs."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        with served_disks(Path(directory)) as made:
-            yield made
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as directory,
+        served_disks(Path(directory)) as made,
+    ):
+        yield made

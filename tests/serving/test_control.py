@@ -19,16 +19,6 @@ SECTOR = 4096
 OLD, NEW = b"\1" * SECTOR, b"\2" * SECTOR
 
 
-def snapshot(disks: ServedDisks, disk: str) -> str:
-    """Take one; gives its id."""
-    made = str(uuid.uuid4())
-    with disks.supervisor.disks.held(disk), disks.supervisor.control(disk) as control:
-        take(disks.directory, disk, made, *([control.switch] if control else []))
-        if control:
-            control.flush()
-    return made
-
-
 @pytest.fixture
 def disk(disks: ServedDisks) -> str:
     """A new one that is served."""
@@ -52,7 +42,7 @@ def test_there_is_nobody_to_talk_to_where_no_server_runs(disks: ServedDisks) -> 
 def test_a_server_goes_over_to_a_new_layer(disks: ServedDisks, disk: str) -> None:
     with disks.connection(disk) as handle:
         handle.pwrite(OLD, 0)
-        made = snapshot(disks, disk)
+        [made] = disks.snapshot(disk)
         handle.pwrite(NEW, SECTOR)
         assert handle.pread(2 * SECTOR, 0) == OLD + NEW
     with disks.supervisor.control(disk) as control:
@@ -79,7 +69,7 @@ def test_a_server_that_is_started_again_serves_the_newest_layer(
         with pytest.raises(KeyboardInterrupt):
             take(disks.directory, disk, str(uuid.uuid4()), interrupted)
     else:
-        snapshot(disks, disk)
+        disks.snapshot(disk)
     os.kill(before.pid, signal.SIGKILL)
     eventually(lambda: disks.process(disk) != before and disks.process(disk).works)
     with disks.supervisor.disks.held(disk):  # it is ready
@@ -97,9 +87,9 @@ def test_a_server_that_is_started_again_serves_the_newest_layer(
 def test_a_volume_with_snapshots_is_attached_again(disks: ServedDisks, disk: str) -> None:
     with disks.connection(disk) as handle:
         handle.pwrite(OLD, 0)
-    snapshot(disks, disk)
+    disks.snapshot(disk)
     disks.detach(disk)
-    snapshot(disks, disk)
+    disks.snapshot(disk)
     disks.attach(disk)
     with disks.connection(disk) as handle:
         assert handle.pread(SECTOR, 0) == OLD

@@ -30,29 +30,40 @@ class Crash(BaseException):
 
 def crashing(at: int, work: Callable[[], object]) -> bool:
     """Do it, and stop before the line number `at` that it runs of our code; whether it did."""
+
+    def crash() -> None:
+        raise Crash
+
+    try:
+        return at_line(at, work, crash)
+    except Crash:
+        return True
+
+
+def at_line(at: int, work: Callable[[], object], happens: Callable[[], None]) -> bool:
+    """Do it, and something else before its line number `at`; whether there were so many."""
     left = [at]
 
     def line(_frame: FrameType, event: str, _argument: object) -> Any:
         if event == "line":
             left[0] -= 1
-            if left[0] < 0:
-                raise Crash
+            if left[0] == -1:
+                happens()
         return line
 
     def call(frame: FrameType, _event: str, _argument: object) -> Any:
         code = frame.f_code
         writes = code.co_filename.endswith("/luks2.py") and code.co_name in ("write", "write_all")
-        return line if writes or "/evsd/layers/" in code.co_filename else None
+        ours = "/evsd/layers/" in code.co_filename or code.co_filename.endswith("/snapshots.py")
+        return line if writes or ours else None
 
     before = sys.gettrace()
     sys.settrace(call)
     try:
         work()
-    except Crash:
-        return True
     finally:
         sys.settrace(before)
-    return False
+    return left[0] < 0
 
 
 class Disk:

@@ -16,6 +16,7 @@ from evsd.processes import Process
 from evsd.services import load_records
 from evsd.services.kms import consumers
 from evsd.serving.records import NewServer
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 from nbd_plugin import luks2
@@ -38,6 +39,33 @@ class ServedDisks:
         self.key_service = KeyService(directory / "keys.sock", self.dek, "")
         self.key_service.asks_for_tickets = False
         self.supervisor = self.new_supervisor()
+
+    @property
+    def snapshots(self) -> DiskSnapshots:
+        """As a service has them."""
+        return DiskSnapshots(self.pool, self.supervisor)
+
+    def snapshot(self, *disk_ids: str) -> list[str]:
+        """Take one of each; gives their ids."""
+        made = {disk_id: str(uuid.uuid4()) for disk_id in disk_ids}
+        self.snapshots.take(made)
+        return list(made.values())
+
+    def content(self, disk_id: str, length: int = MIB) -> bytes:
+        """What a client reads from the beginning on; it is served for that if it is not."""
+        served = self.supervisor.records.of_disk(disk_id) is not None
+        if not served:
+            self.attach(disk_id)
+        with self.connection(disk_id) as handle:
+            content = bytes(handle.pread(length, 0))
+        if not served:
+            self.detach(disk_id)
+        return content
+
+    def files(self) -> set[str]:
+        """What is in the pool, beside evsd's own."""
+        own = {".db", ".db-shm", ".db-wal", ".sock"}
+        return {p.name for p in self.directory.iterdir() if p.suffix not in own and p.is_file()}
 
     def new_supervisor(self) -> ServerSupervisor:
         """As the next run of evsd has it."""

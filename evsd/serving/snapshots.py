@@ -1,0 +1,157 @@
+"""Snapshots of disks, served or not: each operation is one call, which may be made again.
+
+What is on disk says how far one came, whatever interrupted it: `take` goes on, `sweep` finishes
+all others. A record is needed for none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import structlog
+
+from evsd.layers import making, recovery, removal, usage
+from evsd.layers.chain import Layer, read, volume_path
+from evsd.layers.usage import LayerUsage
+from evsd.pools.pool import Pool, PoolError, VolumeBusy
+from evsd.serving.control import ServerControl
+from evsd.serving.failures import ServerFailed
+from evsd.serving.supervisor import ServerSupervisor
+
+log = structlog.get_logger()
+
+
+class Deferred(PoolError):
+    """It is done as far as it can be now; `sweep` does the rest when its reason has gone."""
+
+
+class DiskSnapshots:
+    """Those of the disks of one pool, by the ids of disks and snapshots.
+
+    All methods raise `PoolError`; those that say so, `ServerFailed` where a server can't be told.
+    """
+
+    def __init__(self, pool: Pool, servers: ServerSupervisor) -> None:
+        self._pool, self._servers = pool, servers
+
+    @property
+    def _directory(self) -> Path:
+        return self._pool.place
+
+    def start(self) -> None:
+        """Clean up after the last run, before anything else is done with snapshots."""
+        removal.clean(self._directory)
+        self.sweep()
+
+    def take(self, snapshots: Mapping[str, str]) -> None:
+        """Freeze disks, each as the snapshot that it is mapped to; when it returns, on disk.
+
+        After whatever went wrong it may be called again, with the same; or `remove`, for each.
+        Raises `ChainTooLong`, `SizeDiffers` (an extension is unfinished), `ServerFailed`.
+        """
+        with ExitStack() as stack:
+            with self._servers.disks.held(*snapshots):
+                controls = {
+                    disk_id: stack.enter_context(self._servers.control(disk_id))
+                    for disk_id in snapshots
+                }
+                for disk_id, snapshot_id in snapshots.items():
+                    self._finish(disk_id, controls[disk_id], goes_on=True)
+                    self._take(disk_id, snapshot_id, controls[disk_id])
+            for control in controls.values():
+                if control is not None:
+                    control.flush()
+
+    def remove(self, disk_id: str, snapshot_id: str) -> None:
+        """Delete a snapshot, wherever in the chain, or what a `take` that failed has left of it.
+
+        Raises `Deferred` while a server has its layer or another disk stands on it: the snapshot is
+        deleted then, what remains is `sweep`'s to do. Raises `ServerFailed` only for one that was
+        not finished, and whose server can't be asked how far it came.
+        """
+        with self._held(disk_id) as control:
+            self._finish(disk_id, control, goes_on=False)
+            removal.hide(self._directory, disk_id, snapshot_id)
+        for layer in self._sweep(disk_id):
+            if layer.path.stem == snapshot_id:
+                raise Deferred(f"{layer.path.name} is taken out of its chain when nobody needs it")
+
+    def roll_back(self, disk_id: str, snapshot_id: str) -> None:
+        """Drop what was written since a snapshot. Raises `VolumeBusy` while the disk is served."""
+        with self._unserved(disk_id):
+            recovery.finish(self._directory, disk_id)
+            making.roll_back(self._directory, disk_id, snapshot_id)
+
+    def delete(self, disk_id: str) -> None:
+        """Delete a disk and its snapshots; what clones stand on stays for them, hidden.
+
+        Raises `VolumeBusy` while the disk is served.
+        """
+        with self._unserved(disk_id):
+            self._pool.delete(disk_id)
+            removal.hide_all(self._directory, disk_id)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Finish what was interrupted, and what was deferred and can be done by now.
+
+        After evsd has started, a disk was detached, or one was deleted.
+        """
+        for disk_id in recovery.unfinished(self._directory):
+            with _told("a snapshot is not finished yet", disk_id), self._held(disk_id) as control:
+                self._finish(disk_id, control, goes_on=True)
+        for disk_id in removal.with_hidden(self._directory):
+            with _told("a deleted snapshot's layer stays", disk_id):
+                self._sweep(disk_id)
+
+    def strays(self, disk_ids: Set[str]) -> list[str]:
+        """The names of files that are layers of none of these disks."""
+        return removal.strays(self._directory, disk_ids)
+
+    def usage(self, disk_id: str) -> list[LayerUsage]:
+        """What each layer of a disk takes, the one that is written to first."""
+        return usage.of(self._directory, disk_id)
+
+    @contextmanager
+    def _held(self, disk_id: str) -> Iterator[ServerControl | None]:
+        disks = self._servers.disks
+        with disks.held(disk_id), self._servers.control(disk_id) as control:
+            yield control
+
+    @contextmanager
+    def _unserved(self, disk_id: str) -> Iterator[None]:
+        with self._held(disk_id) as control:
+            if control is not None:
+                raise VolumeBusy("a server has it")
+            yield
+
+    def _sweep(self, disk_id: str) -> list[Layer]:
+        disks = self._servers.disks
+        with disks.held(disk_id):
+            return removal.sweep(self._directory, disk_id, lambda: disks.wanted(disk_id))
+
+    def _finish(self, disk_id: str, control: ServerControl | None, *, goes_on: bool) -> None:
+        """Of a snapshot that was interrupted: what its server has already can't be undone."""
+        if control is None:
+            recovery.finish(self._directory, disk_id)
+            return
+        top = read(volume_path(self._directory, disk_id)).header
+        if top.frozen_by and (goes_on or control.status().layer_id != top.own_layer):
+            self._take(disk_id, top.frozen_by, control)
+        else:
+            making.give_up(self._directory, disk_id)
+
+    def _take(self, disk_id: str, snapshot_id: str, control: ServerControl | None) -> None:
+        switch = [] if control is None else [control.switch]
+        making.take(self._directory, disk_id, snapshot_id, *switch)
+
+
+@contextmanager
+def _told(event: str, disk_id: str) -> Iterator[None]:
+    """One that fails must not keep evsd from all others."""
+    try:
+        yield
+    except (PoolError, ServerFailed) as error:
+        log.warning(event, disk=disk_id, reason=str(error))

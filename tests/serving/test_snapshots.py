@@ -1,0 +1,213 @@
+"""Snapshots of disks, as a service takes, deletes and goes back to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from evsd.layers.chain import hidden_path, snapshot_path, volume_path
+from evsd.pools.pool import HeaderInvalid, PoolError, VolumeBusy
+from evsd.serving.failures import ServerFailed
+from evsd.serving.snapshots import Deferred
+from nbd_plugin import luks2
+from tests.support.layered import at_line, crashing
+from tests.support.served_disks import SIZE, ServedDisks
+from tests.support.volume import eventually
+
+SECTOR = 4096
+
+
+def mark(number: int) -> bytes:
+    """A sector that tells when it was written."""
+    return bytes([number]) * SECTOR
+
+
+@pytest.fixture
+def disk(disks: ServedDisks) -> Iterator[str]:
+    """A new one, which nobody serves."""
+    made = disks.create()
+    yield made
+    record = disks.supervisor.records.of_disk(made)
+    if record is not None:
+        disks.supervisor.end(record.id)
+    disks.snapshots.delete(made)
+
+
+@pytest.fixture
+def served(disks: ServedDisks, disk: str) -> str:
+    """The same, served."""
+    disks.attach(disk)
+    return disk
+
+
+def write(disks: ServedDisks, disk: str, number: int) -> None:
+    """At the place of its number."""
+    with disks.connection(disk) as handle:
+        handle.pwrite(mark(number), number * SECTOR)
+
+
+def layers_of(disks: ServedDisks, disk: str) -> list[str]:
+    return [each.snapshot_id for each in disks.snapshots.usage(disk)]
+
+
+def test_a_snapshot_is_on_disk_and_the_volume_goes_on(disks: ServedDisks, served: str) -> None:
+    write(disks, served, 1)
+    [made] = disks.snapshot(served)
+    write(disks, served, 2)
+    frozen = snapshot_path(disks.directory, made).read_bytes()[luks2.DATA_OFFSET :]
+    assert any(frozen[SECTOR : 2 * SECTOR])
+    assert not any(frozen[2 * SECTOR : 3 * SECTOR])
+    assert disks.content(served)[SECTOR : 3 * SECTOR] == mark(1) + mark(2)
+
+
+def test_a_snapshot_that_is_asked_for_again_is_taken_once(disks: ServedDisks, served: str) -> None:
+    made = {served: str(uuid.uuid4())}
+    disks.snapshots.take(made)
+    disks.snapshots.take(made)
+    assert layers_of(disks, served) == ["", made[served]]
+
+
+def test_snapshots_of_a_served_disk_are_deleted_once_it_is_not(
+    disks: ServedDisks, served: str
+) -> None:
+    made = []
+    for number in range(4):
+        write(disks, served, number)
+        made += disks.snapshot(served)
+    before = disks.content(served)
+    for snapshot in (made[2], made[0]):
+        with pytest.raises(Deferred):
+            disks.snapshots.remove(served, snapshot)
+        assert not snapshot_path(disks.directory, snapshot).exists()
+    assert disks.content(served) == before
+    assert layers_of(disks, served) == ["", made[3], "", made[1], ""]
+    disks.detach(served)
+    disks.snapshots.sweep()
+    assert layers_of(disks, served) == ["", made[3], made[1]]
+    assert disks.content(served) == before
+
+
+def test_going_back_to_a_snapshot_can_be_repeated(disks: ServedDisks, disk: str) -> None:
+    disks.attach(disk)
+    write(disks, disk, 1)
+    [made] = disks.snapshot(disk)
+    before = disks.content(disk)
+    with pytest.raises(VolumeBusy):
+        disks.snapshots.roll_back(disk, made)
+    disks.detach(disk)
+    for number in (2, 3):
+        disks.attach(disk)
+        write(disks, disk, number)
+        disks.detach(disk)
+        disks.snapshots.roll_back(disk, made)
+        assert disks.content(disk) == before
+
+
+def test_nothing_of_a_deleted_disk_is_left(disks: ServedDisks) -> None:
+    before = disks.files()
+    disk = disks.create()
+    disks.attach(disk)
+    made = [*disks.snapshot(disk), *disks.snapshot(disk)]
+    with suppress(Deferred):
+        disks.snapshots.remove(disk, made[0])
+    with pytest.raises(VolumeBusy):
+        disks.snapshots.delete(disk)
+    disks.detach(disk)
+    disks.snapshots.delete(disk)
+    assert disks.files() == before
+
+
+def test_usage_tells_the_bytes_of_each_layer(disks: ServedDisks, served: str) -> None:
+    with disks.connection(served) as handle:
+        handle.pwrite(os.urandom(2**20), 0)
+    [made] = disks.snapshot(served)
+    top, frozen = disks.snapshots.usage(served)
+    assert (top.snapshot_id, frozen.snapshot_id) == ("", made)
+    assert top.used < 2**17 < 2**20 <= frozen.used < 2**20 + 2**17
+    assert (top.size, frozen.size) == (SIZE, SIZE)
+
+
+def test_layers_of_no_known_disk_are_told(disks: ServedDisks, disk: str) -> None:
+    disks.snapshots.take({disk: (made := str(uuid.uuid4()))})
+    name = snapshot_path(disks.directory, made).name
+    assert name not in disks.snapshots.strays({disk})
+    assert name in disks.snapshots.strays(set())
+
+
+def test_a_snapshot_of_another_disk_is_not_deleted(disks: ServedDisks, disk: str) -> None:
+    other = disks.create()
+    [made] = disks.snapshot(other)
+    with pytest.raises(HeaderInvalid):
+        disks.snapshots.remove(disk, made)
+    assert snapshot_path(disks.directory, made).exists()
+    assert not hidden_path(disks.directory, made).exists()
+    disks.snapshots.delete(other)
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+@pytest.mark.parametrize("operation", ["take", "take, then give up", "remove", "delete"])
+def test_evsd_may_end_at_any_step_and_the_next_one_finishes(
+    disks: ServedDisks, disk: str, operation: str, is_served: bool
+) -> None:
+    disks.attach(disk)
+    write(disks, disk, 1)
+    first, second = disks.snapshot(disk)[0], str(uuid.uuid4())
+    write(disks, disk, 2)
+    expected = disks.content(disk)
+    if not is_served or operation == "delete":
+        disks.detach(disk)
+    at = 0
+    while crashing(at, lambda: run(disks, disk, operation, first, second)):
+        disks.snapshots.start()
+        if operation == "delete" and not volume_path(disks.directory, disk).exists():
+            break
+        assert disks.content(disk) == expected
+        at += 7 if is_served else 23
+    run(disks, disk, operation, first, second)
+    if operation != "delete":
+        assert disks.content(disk) == expected
+
+
+def run(disks: ServedDisks, disk: str, operation: str, first: str, second: str) -> None:
+    if operation == "remove":
+        with suppress(Deferred):
+            disks.snapshots.remove(disk, first)
+    elif operation == "delete":
+        disks.snapshots.delete(disk)
+    elif not hidden_path(disks.directory, second).exists():
+        disks.snapshots.take({disk: second})
+        if "give up" in operation:
+            with suppress(Deferred):
+                disks.snapshots.remove(disk, second)
+
+
+def test_a_server_may_be_killed_at_any_step_of_a_snapshot(disks: ServedDisks, served: str) -> None:
+    write(disks, served, 1)
+    expected = disks.content(served)
+    at, done = 0, False
+
+    def kill() -> None:
+        os.kill(disks.process(served).pid, signal.SIGKILL)
+
+    snapshot = str(uuid.UUID(int=3))
+    while not done:
+        done = not at_line(at, lambda: take_or_fail(disks, served, snapshot), kill)
+        eventually(lambda: disks.process(served).works)
+        with suppress(Deferred):
+            disks.snapshots.remove(served, snapshot)
+        disks.detach(served)
+        disks.snapshots.sweep()
+        assert len(layers_of(disks, served)) == 1
+        disks.attach(served)
+        assert disks.content(served) == expected
+        at += 12
+
+
+def take_or_fail(disks: ServedDisks, disk: str, snapshot: str) -> None:
+    with suppress(PoolError, ServerFailed):
+        disks.snapshots.take({disk: snapshot})
