@@ -63,6 +63,10 @@ cdef extern from "native/layers.h" nogil:
     int layers_switch(int fd, uint64_t data_offset, uint64_t size)
     void layers_grow(uint64_t size)
 
+cdef extern from "native/stripes.h" nogil:
+    void stripes_take_all()
+    void stripes_leave_all()
+
 cdef extern from "native/read.h" nogil:
     int volume_read(uint8_t *data, uint64_t count, uint64_t offset)
 
@@ -187,6 +191,18 @@ def switch_layer(int fd, uint64_t data_offset, uint64_t size) -> None:
     with nogil:
         err = layers_switch(fd, data_offset, size)
     _check(err)
+
+
+def hold() -> None:
+    """Let requests wait until this thread, which may switch meanwhile, calls `let_go`."""
+    with nogil:
+        stripes_take_all()
+
+
+def let_go() -> None:
+    """Let them go on."""
+    with nogil:
+        stripes_leave_all()
 
 
 def grow(uint64_t size) -> None:

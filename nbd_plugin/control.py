@@ -7,15 +7,22 @@ where another ended. A message is one JSON object each way::
     {"ticket_sha256": HEX, "do": "grow"}     the header says a larger size by now
     {"ticket_sha256": HEX, "do": "flush"}    wait until all that was written is on disk
     {"ticket_sha256": HEX, "do": "status"}
+    {"ticket_sha256": HEX, "do": "hold"}     let clients' requests wait, at most `HOLD_LIMIT_S`
+    {"ticket_sha256": HEX, "do": "release"}  let them go on
 
 The answer tells which layer is written to, `{"layer_id": ID, "size": BYTES}`, or what was wrong,
 `{"error": TEXT}`; nothing has changed then. Each may be asked again. The hash proves that the
 caller is not just another server of the same user, which can connect, but has no such ticket.
+
+A connection is a conversation. What one holds is released when it ends, or when its time is over:
+then it ends too, and without an answer to "release" nobody knows that all was done in time. So
+several servers, all of them held, are switched at one moment, and none hangs by evsd's fault.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from _operator import _compare_digest
 from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET, socket
 from _struct import Struct
@@ -40,12 +47,19 @@ if TYPE_CHECKING:
         def flush(self) -> None:
             """Wait for the disk."""
 
+        def hold(self) -> None:
+            """Let requests wait, until `release` on the same thread."""
+
+        def release(self) -> None:
+            """Let them go on."""
+
         def status(self) -> dict[str, object]:
             """Layer and size."""
 
 
 MESSAGE_LIMIT = 4096
 TIMEOUT_S = 5.0  # for a message that does not come
+HOLD_LIMIT_S = 1.0
 _STACK = 256 * 1024  # of a thread, instead of 8 MiB, which would be locked in memory
 _INT = Struct("i")
 
@@ -71,24 +85,55 @@ def _listen(listening: socket, ticket_sha256: str, server: Controlled) -> None:
         # The first message is read here: who has no ticket gets no thread.
         message, fds = _receive(connection, ticket_sha256)
         if "do" in message:
-            start_new_thread(_converse, (connection, message, fds, ticket_sha256, server))
+            conversation = _Conversation(connection, ticket_sha256, server)
+            start_new_thread(conversation.go_on, (message["do"], fds))
         else:
             _answer(connection, message)
             connection.close()
 
 
-def _converse(
-    connection: socket,
-    message: dict[str, object],
-    fds: list[int],
-    ticket_sha256: str,
-    server: Controlled,
-) -> None:
-    """Until the other side has nothing more to say."""
-    while "do" in message:
-        _answer(connection, _done(message["do"], fds, server))
-        message, fds = _receive(connection, ticket_sha256)
-    connection.close()
+class _Conversation:
+    """Until the other side has nothing more to say, or has held the server for too long."""
+
+    def __init__(self, connection: socket, ticket_sha256: str, server: Controlled) -> None:
+        self._connection, self._ticket_sha256 = connection, ticket_sha256
+        self._server, self._held_until = server, 0.0
+
+    def go_on(self, what: object, fds: list[int]) -> None:
+        """With what is to be done first."""
+        try:
+            while what is not None:
+                answer = self._done(what, fds)
+                left = self._held_until - time.monotonic() if self._held_until else TIMEOUT_S
+                if left <= 0:
+                    break
+                self._connection.settimeout(left)
+                _answer(self._connection, answer)
+                message, fds = _receive(self._connection, self._ticket_sha256)
+                what = message.get("do")
+        finally:
+            self._release()
+            self._connection.close()
+
+    def _done(self, what: object, fds: list[int]) -> dict[str, object]:
+        try:
+            if what == "hold" and not self._held_until:
+                self._server.hold()
+                self._held_until = time.monotonic() + HOLD_LIMIT_S
+            elif what == "release" and self._held_until:
+                self._release()
+            else:
+                _do(what, fds, self._server)
+            return self._server.status()
+        except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
+            return _failure(error)
+        finally:
+            _close(fds)
+
+    def _release(self) -> None:
+        if self._held_until:
+            self._held_until = 0.0
+            self._server.release()
 
 
 def _answer(connection: socket, message: dict[str, object]) -> None:
@@ -113,16 +158,6 @@ def _receive(connection: socket, ticket_sha256: str) -> tuple[dict[str, object],
     except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
         _close(fds)
         return _failure(error), []
-
-
-def _done(what: object, fds: list[int], server: Controlled) -> dict[str, object]:
-    try:
-        _do(what, fds, server)
-        return server.status()
-    except Exception as error:  # noqa: BLE001, whatever it is, the other side is told
-        return _failure(error)
-    finally:
-        _close(fds)
 
 
 def _failure(error: Exception) -> dict[str, object]:

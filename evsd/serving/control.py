@@ -40,12 +40,65 @@ class Served:
     size: int
 
 
-class ServerControl(Resource):
-    """A conversation with one server. All methods may be called again, and raise `ControlFailed`.
+class ServerControl:
+    """One server. All methods may be called again, and raise `ControlFailed`.
 
     `ticket_sha256` is the digest of the ticket that the server was started with.
     """
 
+    def __init__(self, path: Path, ticket_sha256: str) -> None:
+        self._path, self._ticket_sha256 = path, ticket_sha256
+
+    def status(self) -> Served:
+        """What it serves now."""
+        return self._ask("status")
+
+    def switch(self, layer: int) -> Served:
+        """Let it write to the layer of this descriptor from now on; it may do so already."""
+        return self._ask("switch", layer)
+
+    def grow(self) -> Served:
+        """Let it see the size that the header says by now."""
+        return self._ask("grow")
+
+    def flush(self) -> Served:
+        """Wait until all that was written so far is on disk, in whichever layer."""
+        return self._ask("flush", timeout_s=FLUSH_TIMEOUT_S)
+
+    def held(self) -> HeldServer:
+        """Let its clients' requests wait, for a block that takes less than a second."""
+        return HeldServer(_Conversation(self._path, self._ticket_sha256))
+
+    def _ask(self, do: str, *layers: int, timeout_s: float = TIMEOUT_S) -> Served:
+        with _Conversation(self._path, self._ticket_sha256) as conversation:
+            return conversation.ask(do, *layers, timeout_s=timeout_s)
+
+
+class HeldServer(Resource):
+    """A server whose clients' requests wait; they go on when it is closed, or takes too long."""
+
+    def __init__(self, conversation: _Conversation) -> None:
+        self._conversation = conversation
+        try:
+            conversation.ask("hold")
+        except ControlFailed:
+            conversation.close()
+            raise
+
+    def close(self) -> None:
+        """Let them go on."""
+        self._conversation.close()
+
+    def switch(self, layer: int) -> Served:
+        """As `ServerControl.switch`."""
+        return self._conversation.ask("switch", layer)
+
+    def require_held(self) -> None:
+        """Raises `ControlFailed` where requests have gone on meanwhile."""
+        self._conversation.ask("status")
+
+
+class _Conversation(Resource):
     def __init__(self, path: Path, ticket_sha256: str) -> None:
         self._ticket_sha256 = ticket_sha256
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -60,32 +113,13 @@ class ServerControl(Resource):
             ) from error
 
     def close(self) -> None:
-        """Say nothing more."""
         self._socket.close()
 
-    def status(self) -> Served:
-        """What it serves now."""
-        return self._ask("status")
-
-    def switch(self, layer: int) -> Served:
-        """Let it write to the layer of this descriptor from now on; it may do so already."""
-        return self._ask("switch", [layer])
-
-    def grow(self) -> Served:
-        """Let it see the size that the header says by now."""
-        return self._ask("grow")
-
-    def flush(self) -> Served:
-        """Wait until all that was written so far is on disk, in whichever layer."""
-        return self._ask("flush", timeout_s=FLUSH_TIMEOUT_S)
-
-    def _ask(
-        self, do: str, descriptors: list[int] | None = None, timeout_s: float = TIMEOUT_S
-    ) -> Served:
+    def ask(self, do: str, *layers: int, timeout_s: float = TIMEOUT_S) -> Served:
         message = json.dumps({"ticket_sha256": self._ticket_sha256, "do": do}).encode()
         try:
             self._socket.settimeout(timeout_s)
-            self._socket.sendmsg([message], _passing(descriptors or []))
+            self._socket.sendmsg([message], _passing(layers))
             answer: dict[str, Any] = json.loads(self._socket.recv(ANSWER_LIMIT))
         except (OSError, ValueError) as error:
             raise ControlFailed(f"the server did not answer to {do}: {error}") from error
@@ -119,7 +153,7 @@ def _short(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def _passing(descriptors: list[int]) -> list[tuple[int, int, array.array[int]]]:
+def _passing(descriptors: tuple[int, ...]) -> list[tuple[int, int, array.array[int]]]:
     if not descriptors:
         return []
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]

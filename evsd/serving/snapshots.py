@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from evsd.layers import making, recovery, removal, usage
-from evsd.layers.chain import Layer, read, volume_path
+from evsd.layers.chain import Layer, read, snapshot_path, volume_path
 from evsd.layers.usage import LayerUsage
 from evsd.pools.pool import Pool, PoolError, VolumeBusy
 from evsd.serving.control import ServerControl
@@ -25,6 +25,10 @@ log = structlog.get_logger()
 
 class Deferred(PoolError):
     """It is done as far as it can be now; `sweep` does the rest when its reason has gone."""
+
+
+class NotAtOneMoment(PoolError):
+    """Snapshots of several disks were begun before, and interrupted: delete them, take others."""
 
 
 class DiskSnapshots:
@@ -48,21 +52,45 @@ class DiskSnapshots:
     def take(self, snapshots: Mapping[str, str]) -> None:
         """Freeze disks, each as the snapshot that it is mapped to; when it returns, on disk.
 
-        After whatever went wrong it may be called again, with the same; or `remove`, for each.
-        Raises `ChainTooLong`, `SizeDiffers` (an extension is unfinished), `ServerFailed`.
+        Several at one moment, while none of their servers answers anybody. After a failure `remove`
+        each; or, a single one, take it again. Raises `ChainTooLong`, `SizeDiffers` (an extension is
+        unfinished), `NotAtOneMoment`, `ServerFailed`.
         """
+        with self._servers.disks.held(*snapshots):
+            controls = {disk_id: self._servers.control(disk_id) for disk_id in snapshots}
+            for disk_id, control in controls.items():
+                self._finish(disk_id, control, goes_on=True)
+            if len(snapshots) > 1:
+                self._require_new(snapshots)
+                self._go_over_at_once(snapshots, controls)
+            for disk_id, snapshot_id in snapshots.items():
+                self._take(disk_id, snapshot_id, controls[disk_id])
+        for control in controls.values():
+            if control is not None:
+                control.flush()
+
+    def _require_new(self, snapshots: Mapping[str, str]) -> None:
+        """Whether what was begun was done at one moment, no file tells."""
+        for disk_id, snapshot_id in snapshots.items():
+            if snapshot_path(self._directory, snapshot_id).exists():
+                raise NotAtOneMoment(f"snapshot {snapshot_id} of {disk_id} is there already")
+
+    def _go_over_at_once(
+        self, snapshots: Mapping[str, str], controls: Mapping[str, ServerControl | None]
+    ) -> None:
+        """Have all servers go over to their new layers while none of them answers anybody."""
         with ExitStack() as stack:
-            with self._servers.disks.held(*snapshots):
-                controls = {
-                    disk_id: stack.enter_context(self._servers.control(disk_id))
-                    for disk_id in snapshots
-                }
-                for disk_id, snapshot_id in snapshots.items():
-                    self._finish(disk_id, controls[disk_id], goes_on=True)
-                    self._take(disk_id, snapshot_id, controls[disk_id])
-            for control in controls.values():
-                if control is not None:
-                    control.flush()
+            layers = {
+                control: stack.enter_context(making.opened(layer))
+                for disk_id, snapshot_id in snapshots.items()
+                if (layer := making.prepare(self._directory, disk_id, snapshot_id)) is not None
+                and (control := controls[disk_id]) is not None
+            }
+            held = {control: stack.enter_context(control.held()) for control in layers}
+            for control, descriptor in layers.items():
+                held[control].switch(descriptor)
+            for server in held.values():
+                server.require_held()
 
     def remove(self, disk_id: str, snapshot_id: str) -> None:
         """Delete a snapshot, wherever in the chain, or what a `take` that failed has left of it.
@@ -116,9 +144,8 @@ class DiskSnapshots:
 
     @contextmanager
     def _held(self, disk_id: str) -> Iterator[ServerControl | None]:
-        disks = self._servers.disks
-        with disks.held(disk_id), self._servers.control(disk_id) as control:
-            yield control
+        with self._servers.disks.held(disk_id):
+            yield self._servers.control(disk_id)
 
     @contextmanager
     def _unserved(self, disk_id: str) -> Iterator[None]:

@@ -149,20 +149,15 @@ class ServerSupervisor(Resource):
         process = self._process(server_id)
         return process is not None and process.running
 
-    @contextmanager
-    def control(self, disk_id: str) -> Iterator[ServerControl | None]:
-        """A conversation with the server that a disk has; None where none runs.
+    def control(self, disk_id: str) -> ServerControl | None:
+        """How to tell something to the server that a disk has; None where none runs.
 
-        For whoever holds the disk (`disks.held`), so that none is started meanwhile. Raises
-        `ControlFailed`.
+        For whoever holds the disk (`disks.held`), so that none is started meanwhile.
         """
         record = self.records.of_disk(disk_id)
         if record is None or record.process is None or not record.process.running:
-            yield None
-            return
-        ticket_sha256 = self.records.ticket_sha256(record.id)
-        with ServerControl(self._files.control(record.id), ticket_sha256) as control:
-            yield control
+            return None
+        return ServerControl(self._files.control(record.id), self.records.ticket_sha256(record.id))
 
     def socket(self, server_id: str) -> Path:
         """The unix socket on which it serves."""

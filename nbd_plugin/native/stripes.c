@@ -45,6 +45,14 @@ void stripes_leave(uint64_t offset, uint64_t count) {
             pthread_rwlock_unlock(&stripes[i]);
 }
 
-void stripes_take_all(void) { stripes_take(0, (uint64_t)STRIPES * CHUNK); }
+static _Thread_local unsigned held; /* how often this thread has all */
 
-void stripes_leave_all(void) { stripes_leave(0, (uint64_t)STRIPES * CHUNK); }
+void stripes_take_all(void) {
+    if (!held++)
+        stripes_take(0, (uint64_t)STRIPES * CHUNK);
+}
+
+void stripes_leave_all(void) {
+    if (!--held)
+        stripes_leave(0, (uint64_t)STRIPES * CHUNK);
+}

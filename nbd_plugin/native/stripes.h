@@ -21,7 +21,7 @@ void stripe_leave(uint64_t offset);
 void stripes_take(uint64_t offset, uint64_t count);
 void stripes_leave(uint64_t offset, uint64_t count);
 
-/* All there are: no request is between reading and writing. */
+/* All there are: no request is between reading and writing. Who has them may take them again. */
 void stripes_take_all(void);
 void stripes_leave_all(void);
 

@@ -6,17 +6,25 @@ import os
 import signal
 import socket
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from evsd.layers.chain import chain, snapshot_path, volume_path
 from evsd.layers.making import take
-from evsd.serving.control import ControlMissing, ControlRefused, ServerControl
+from evsd.serving.control import ControlFailed, ControlMissing, ControlRefused, ServerControl
 from tests.support.served_disks import SIZE, ServedDisks
 from tests.support.volume import eventually
 
 SECTOR = 4096
 OLD, NEW = b"\1" * SECTOR, b"\2" * SECTOR
+
+
+def controlled(disks: ServedDisks, disk: str) -> ServerControl:
+    """Of its server."""
+    control = disks.supervisor.control(disk)
+    assert control is not None
+    return control
 
 
 @pytest.fixture
@@ -28,15 +36,13 @@ def disk(disks: ServedDisks) -> str:
 
 
 def test_a_server_says_what_it_serves(disks: ServedDisks, disk: str) -> None:
-    with disks.supervisor.control(disk) as control:
-        assert control is not None
-        served = control.status()
+    control = controlled(disks, disk)
+    served = control.status()
     assert (served.layer_id, served.size) == (disk, SIZE)
 
 
 def test_there_is_nobody_to_talk_to_where_no_server_runs(disks: ServedDisks) -> None:
-    with disks.supervisor.control(disks.create()) as control:
-        assert control is None
+    assert disks.supervisor.control(disks.create()) is None
 
 
 def test_a_server_goes_over_to_a_new_layer(disks: ServedDisks, disk: str) -> None:
@@ -45,9 +51,8 @@ def test_a_server_goes_over_to_a_new_layer(disks: ServedDisks, disk: str) -> Non
         [made] = disks.snapshot(disk)
         handle.pwrite(NEW, SECTOR)
         assert handle.pread(2 * SECTOR, 0) == OLD + NEW
-    with disks.supervisor.control(disk) as control:
-        assert control is not None
-        assert control.status().layer_id == disks.header(disk).layer_id
+    control = controlled(disks, disk)
+    assert control.status().layer_id == disks.header(disk).layer_id
     assert disks.pool.header(disk).parent_layer_id == disk
     assert snapshot_path(disks.directory, made).exists()
 
@@ -97,24 +102,54 @@ def test_a_volume_with_snapshots_is_attached_again(disks: ServedDisks, disk: str
 
 def test_what_is_no_layer_of_the_volume_is_refused(disks: ServedDisks, disk: str) -> None:
     other = os.open(volume_path(disks.directory, disks.create()), os.O_RDWR)
-    with disks.supervisor.control(disk) as control:
-        assert control is not None
-        with pytest.raises(ControlRefused, match="stands on none"):
-            control.switch(other)
-        assert control.status().layer_id == disk
+    control = controlled(disks, disk)
+    with pytest.raises(ControlRefused, match="stands on none"):
+        control.switch(other)
+    assert control.status().layer_id == disk
     os.close(other)
 
 
 def test_a_conversation_of_another_is_not_waited_for(disks: ServedDisks, disk: str) -> None:
-    with disks.supervisor.control(disk) as one, disks.supervisor.control(disk) as other:
-        assert one is not None
-        assert other is not None
-        assert one.status() == other.status() == one.flush()
+    control = controlled(disks, disk)
+    with control.held(), disks.connection(disk):  # which asks for no data
+        pass
+    with ThreadPoolExecutor() as pool:
+        assert control.status() in [each.result() for each in [pool.submit(control.flush)] * 9]
+
+
+def test_requests_wait_while_a_server_is_held_and_see_the_layer_after_it(
+    disks: ServedDisks, disk: str
+) -> None:
+    control = controlled(disks, disk)
+    with disks.connection(disk) as handle, ThreadPoolExecutor() as pool:
+        with control.held() as held:
+            writing = pool.submit(handle.pwrite, NEW, 0)
+            held.require_held()
+            assert not writing.done()
+            take(disks.directory, disk, str(uuid.uuid4()), held.switch)
+        writing.result(60)
+        assert handle.pread(SECTOR, 0) == NEW
+    assert not any(chain(disks.directory, disk)[1].path.read_bytes()[2**20 :])
+
+
+def test_a_server_that_is_held_too_long_goes_on_by_itself_and_that_is_noticed(
+    disks: ServedDisks, disk: str
+) -> None:
+    with disks.connection(disk) as handle, controlled(disks, disk).held() as held:
+        handle.pwrite(NEW, 0)  # which waits
+        with pytest.raises(ControlFailed):
+            held.require_held()
+
+
+def test_a_server_goes_on_when_who_holds_it_ends(disks: ServedDisks, disk: str) -> None:
+    with disks.connection(disk) as handle:
+        controlled(disks, disk).held().close()
+        handle.pwrite(NEW, 0)
 
 
 def test_a_server_of_an_earlier_evsd_can_not_be_told_anything(disks: ServedDisks) -> None:
     with pytest.raises(ControlMissing, match="detach and attach"):
-        ServerControl(disks.directory / "none.control", "")
+        ServerControl(disks.directory / "none.control", "").status()
 
 
 def test_the_control_socket_is_its_users_alone_and_goes_with_the_server(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from evsd.layers.chain import hidden_path, snapshot_path, volume_path
 from evsd.pools.pool import HeaderInvalid, PoolError, VolumeBusy
 from evsd.serving.failures import ServerFailed
-from evsd.serving.snapshots import Deferred
+from evsd.serving.snapshots import Deferred, NotAtOneMoment
 from nbd_plugin import luks2
 from tests.support.layered import at_line, crashing
 from tests.support.served_disks import SIZE, ServedDisks
@@ -211,3 +213,49 @@ def test_a_server_may_be_killed_at_any_step_of_a_snapshot(disks: ServedDisks, se
 def take_or_fail(disks: ServedDisks, disk: str, snapshot: str) -> None:
     with suppress(PoolError, ServerFailed):
         disks.snapshots.take({disk: snapshot})
+
+
+def test_snapshots_of_several_disks_are_taken_at_one_moment(disks: ServedDisks) -> None:
+    """A client writes a number to one disk, then to the other: none has a later one alone."""
+    one, other = disks.create(), disks.create()
+    for disk in (one, other):
+        disks.attach(disk)
+    done = threading.Event()
+
+    def count() -> None:
+        number = 0
+        with disks.connection(one) as first, disks.connection(other) as second:
+            while not done.is_set():
+                number += 1
+                for handle in (first, second):
+                    handle.pwrite(number.to_bytes(512), 0)
+
+    with ThreadPoolExecutor() as pool:
+        counting = pool.submit(count)
+        taken = [dict(zip((one, other), disks.snapshot(one, other), strict=True)) for _ in range(5)]
+        done.set()
+        counting.result(60)
+    for disk in (one, other):
+        disks.detach(disk)
+    for snapshots in reversed(taken):
+        numbers = []
+        for disk, snapshot in snapshots.items():
+            disks.snapshots.roll_back(disk, snapshot)
+            numbers.append(int.from_bytes(disks.content(disk, 512)))
+        assert numbers[0] - numbers[1] in (0, 1)
+    for disk in (one, other):
+        disks.snapshots.delete(disk)
+
+
+def test_an_interrupted_set_of_snapshots_is_not_taken_for_one_of_one_moment(
+    disks: ServedDisks,
+) -> None:
+    made = {disks.create(): str(uuid.uuid4()) for _ in range(2)}
+    first = next(iter(made))
+    disks.snapshots.take({first: made[first]})
+    with pytest.raises(NotAtOneMoment):
+        disks.snapshots.take(made)
+    for disk, snapshot in made.items():
+        disks.snapshots.remove(disk, snapshot)
+        assert layers_of(disks, disk) == [""]
+        disks.snapshots.delete(disk)
