@@ -87,7 +87,7 @@ def import_volume(
     show_volume(session, volume_id)
 
 
-def _tell(image: images.Image, source: images.Source, *, force: bool) -> None:
+def _tell(image: images.ImageFile, source: images.Source, *, force: bool) -> None:
     """What is known of an image; one that is damaged is refused, or with `force` only warned of."""
     for text in source.findings.notes:
         note(text)
@@ -99,7 +99,7 @@ def _tell(image: images.Image, source: images.Source, *, force: bool) -> None:
 
 
 def _volume_of(
-    api: Api, image: images.Image, source: images.Source, wanted: Object, *, salvage: bool
+    api: Api, image: images.ImageFile, source: images.Source, wanted: Object, *, salvage: bool
 ) -> str:
     """Make the volume that is wanted of an image; returns its id."""
     name = wanted["name"]

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from evsd.images import tools
 from evsd.images.errors import ToolFailed
-from evsd.images.file import HEAD_LENGTH, SECTOR, Image
+from evsd.images.file import HEAD_LENGTH, SECTOR, ImageFile
 from evsd.images.tools import Progress
 
 PIECE = 1 << 20
@@ -82,7 +82,7 @@ class Content:
     broken: str | None
 
 
-def content(image: Image, compression: str, progress: Progress) -> Content:
+def content(image: ImageFile, compression: str, progress: Progress) -> Content:
     """Read all of it."""
     size, head, tail, broken = 0, b"", b"", None
     try:
@@ -98,7 +98,7 @@ def content(image: Image, compression: str, progress: Progress) -> Content:
     return Content(size, head, tail, broken)
 
 
-def pieces(image: Image, compression: str) -> Iterator[bytes]:
+def pieces(image: ImageFile, compression: str) -> Iterator[bytes]:
     """What the stream holds, in pieces of `PIECE` but the last.
 
     Raises `Broken` behind the last piece that can be read.
@@ -118,14 +118,14 @@ def pieces(image: Image, compression: str) -> Iterator[bytes]:
         raise broken
 
 
-def _decompressed(image: Image, compression: str) -> Iterator[bytes]:
+def _decompressed(image: ImageFile, compression: str) -> Iterator[bytes]:
     os.lseek(image.descriptor, 0, os.SEEK_SET)
     if compression == "zstd":
         return _by_zstd(image)
     return _streams(image, _DECODERS[compression])
 
 
-def _by_zstd(image: Image) -> Iterator[bytes]:
+def _by_zstd(image: ImageFile) -> Iterator[bytes]:
     words = ["zstd", "-dcq", "--long=31"]  # as much memory as a stream may ask for
     try:
         yield from tools.stream(words, PIECE, stdin=image.descriptor)
@@ -133,7 +133,7 @@ def _by_zstd(image: Image) -> Iterator[bytes]:
         raise Broken(f"is damaged or ends too early: {error}") from error
 
 
-def _streams(image: Image, decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
+def _streams(image: ImageFile, decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
     """All streams of a file, one behind the other, as the compressors' own tools read them."""
     rest = os.read(image.descriptor, _INPUT)
     while rest:
@@ -147,7 +147,7 @@ def _streams(image: Image, decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
         rest = _next(image, stream.unused_data)
 
 
-def _stream(image: Image, stream: _Decoder, data: bytes) -> Iterator[bytes]:
+def _stream(image: ImageFile, stream: _Decoder, data: bytes) -> Iterator[bytes]:
     while not stream.eof:
         if made := stream.decompress(data, PIECE):
             yield made
@@ -158,7 +158,7 @@ def _stream(image: Image, stream: _Decoder, data: bytes) -> Iterator[bytes]:
                 raise Broken("ends too early: the compressed stream is cut")
 
 
-def _next(image: Image, data: bytes) -> bytes:
+def _next(image: ImageFile, data: bytes) -> bytes:
     """The beginning of the next stream; zeros between them and at the end are padding."""
     while not (data := data.lstrip(b"\0")):
         if not (data := os.read(image.descriptor, _INPUT)):

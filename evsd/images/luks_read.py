@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from evsd.images.cryptsetup import XTS, cryptsetup
 from evsd.images.damage import COPY_AGAIN, Damage, too_short
 from evsd.images.errors import ImageError, ToolFailed
-from evsd.images.file import SECTOR, Image
+from evsd.images.file import SECTOR, ImageFile
 from evsd.images.memory_file import fd_path
 from nbd_plugin import luks2
 
@@ -39,17 +39,17 @@ class Payload:
     first_tweak: int
 
 
-def is_luks2(image: Image) -> bool:
+def is_luks2(image: ImageFile) -> bool:
     """Whether it has the second version of the header."""
     return image.read(6, 2) == b"\0\2"
 
 
-def check_passphrase(image: Image, secret: int) -> None:
+def check_passphrase(image: ImageFile, secret: int) -> None:
     """Refuse a passphrase that opens no slot; `secret` is a descriptor."""
     _cryptsetup(image, "open", "--test-passphrase", secret=secret)
 
 
-def payload(image: Image) -> tuple[Payload, list[Damage]]:
+def payload(image: ImageFile) -> tuple[Payload, list[Damage]]:
     """Where the payload of a LUKS2 file is, and what is missing of it; refuses what has none."""
     metadata = _metadata(image)
     own = _own_volume(image, metadata)
@@ -71,7 +71,7 @@ def payload(image: Image) -> tuple[Payload, list[Damage]]:
     return _within(image, where, fixed=size is not None)
 
 
-def luks1_damage(image: Image) -> list[Damage]:
+def luks1_damage(image: ImageFile) -> list[Damage]:
     """What is missing of a LUKS1 file; refuses one without a payload."""
     _, _, _, _, _, payload_at, key_length = _PHDR.unpack(image.read(0, _PHDR.size))
     end = _SLOTS + _SLOT_COUNT * _SLOT.size
@@ -84,7 +84,7 @@ def luks1_damage(image: Image) -> list[Damage]:
     return _within(image, Payload(offset, 0, SECTOR, 0), fixed=False)[1]
 
 
-def decrypted(image: Image, where: Payload, secret: int) -> Iterator[tuple[int, bytes]]:
+def decrypted(image: ImageFile, where: Payload, secret: int) -> Iterator[tuple[int, bytes]]:
     """The plaintext of a LUKS2 file, piece by piece and each with its offset."""
     cipher = algorithms.AES(_volume_key(image, secret))
     for start in range(0, where.size, READ_LENGTH):
@@ -95,12 +95,12 @@ def decrypted(image: Image, where: Payload, secret: int) -> Iterator[tuple[int, 
         yield start, b"".join(_sectors(cipher, data, where, start))
 
 
-def _metadata(image: Image) -> dict[str, Any]:
+def _metadata(image: ImageFile) -> dict[str, Any]:
     metadata: dict[str, Any] = json.loads(_cryptsetup(image, "luksDump", "--dump-json-metadata"))
     return metadata
 
 
-def _cryptsetup(image: Image, *words: str, secret: int | None = None) -> str:
+def _cryptsetup(image: ImageFile, *words: str, secret: int | None = None) -> str:
     key = [] if secret is None else [f"--key-file={fd_path(secret)}"]
     descriptors = [image.descriptor] + ([] if secret is None else [secret])
     path = fd_path(image.descriptor)
@@ -111,7 +111,7 @@ def _cryptsetup(image: Image, *words: str, secret: int | None = None) -> str:
         raise ImageError(image.path, f"can't be read as LUKS: {said}", COPY_AGAIN) from error
 
 
-def refuse_own_volume(image: Image) -> None:
+def refuse_own_volume(image: ImageFile) -> None:
     """Refuse an evsd volume's own file that no passphrase opens as stock LUKS.
 
     One that an administrator gave a keyslot is read, if the volume is thick. In a thin one zeros
@@ -129,7 +129,7 @@ def refuse_own_volume(image: Image) -> None:
         )
 
 
-def _own_volume(image: Image, metadata: dict[str, Any]) -> luks2.Header | None:
+def _own_volume(image: ImageFile, metadata: dict[str, Any]) -> luks2.Header | None:
     if not metadata["tokens"]:
         return None
     try:
@@ -146,7 +146,7 @@ def _end_of_header(metadata: dict[str, Any]) -> int:
     return max([copies + int(config["keyslots_size"]), *ends])
 
 
-def _refuse_overlap(image: Image, offset: int, end_of_header: int) -> None:
+def _refuse_overlap(image: ImageFile, offset: int, end_of_header: int) -> None:
     """Refuse a payload that is elsewhere, or where the header is."""
     if offset == 0 or offset == end_of_header == image.length:
         raise ImageError(
@@ -164,7 +164,7 @@ def _refuse_overlap(image: Image, offset: int, end_of_header: int) -> None:
         )
 
 
-def _within(image: Image, where: Payload, *, fixed: bool) -> tuple[Payload, list[Damage]]:
+def _within(image: ImageFile, where: Payload, *, fixed: bool) -> tuple[Payload, list[Damage]]:
     """The part of a payload that is in the file, and what is missing of it."""
     held = image.length - where.offset
     if held <= 0:
@@ -191,7 +191,7 @@ def _sectors(
         yield decryptor.update(data[at : at + where.sector_size])
 
 
-def _volume_key(image: Image, secret: int) -> bytes:
+def _volume_key(image: ImageFile, secret: int) -> bytes:
     dumped = _cryptsetup(image, "luksDump", "--dump-volume-key", secret=secret)
     found = re.search(r"MK dump:((?:\s+[0-9a-f]{2})+)", dumped)
     if found is None:

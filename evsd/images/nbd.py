@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from evsd.connector.writing import write_data
 from evsd.images.tools import Progress
@@ -12,6 +13,11 @@ from evsd.images.tools import Progress
 def socket_of(uri: str) -> Path:
     """The unix socket in an NBD URI of evsd's."""
     return Path(uri.partition("?socket=")[2])
+
+
+def uri_of(socket: Path) -> str:
+    """The URI of the export on a unix socket."""
+    return f"nbd+unix:///?socket={quote(str(socket))}"
 
 
 def write_sparse(

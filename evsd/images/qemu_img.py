@@ -50,7 +50,7 @@ class Node:
         """What names it in a command; the last word is the image."""
         node: dict[str, Any] = {
             "driver": DRIVERS[self.format],
-            "file": {"driver": "file", "filename": fd_path(self.image.descriptor)},
+            "file": self.image.block_node,
         }
         if self.format in _WITH_BACKING:
             node["backing"] = None
@@ -65,7 +65,7 @@ class Node:
     @property
     def descriptors(self) -> list[int]:
         """What qemu-img has to inherit for it."""
-        return [d for d in (self.image.descriptor, self.secret) if d is not None]
+        return self.image.descriptors + ([] if self.secret is None else [self.secret])
 
     def information(self) -> dict[str, Any]:
         """What qemu-img says of it; refuses what it can't open."""
@@ -177,7 +177,7 @@ class Node:
         message = (said.splitlines() or ["qemu-img ended without a word"])[0]
         message = re.sub(r"Could not open 'json:.*?\}\}?': ", "", message)
         message = message.removeprefix("qemu-img: ")
-        return message.replace(fd_path(self.image.descriptor), str(self.image.path))
+        return self.image.in_words(message)
 
 
 def refuse_other_files(node: Node, information: dict[str, Any]) -> None:
@@ -185,8 +185,7 @@ def refuse_other_files(node: Node, information: dict[str, Any]) -> None:
     details = information.get("format-specific", {}).get("data", {})
     others = [information.get("backing-filename"), details.get("data-file")]
     others += [extent.get("filename") for extent in details.get("extents", [])]
-    own = fd_path(node.image.descriptor)
-    named = [name for name in others if name not in (None, own)]
+    named = [name for name in others if name is not None and not node.image.is_called(name)]
     if named:
         raise ImageError(
             node.image.path,

@@ -20,7 +20,7 @@ from evsd.images import (
 from evsd.images.damage import COPY_AGAIN, Damage, Findings
 from evsd.images.detect import guess_note, refuse_packed
 from evsd.images.errors import ImageError, ToolFailed
-from evsd.images.file import HEAD_LENGTH, SECTOR, Image
+from evsd.images.file import HEAD_LENGTH, SECTOR, Image, ImageFile
 from evsd.images.qemu_img import Node, refuse_other_files
 from evsd.images.tools import Progress
 
@@ -37,6 +37,9 @@ _AFTER: dict[str, Callable[[Image], list[Damage]]] = {"qcow2": qcow2.damage}
 
 def _nothing(_: Image) -> list[Damage]:
     return []
+
+
+_UNPACK = "make a raw or qcow2 image of it first; evsctl import makes a volume of one as it is"
 
 
 class Source(Protocol):
@@ -70,14 +73,20 @@ def inspect(
     Refuses what is not a disk, or not all of one. What else is wrong the source tells.
     """
     if image_format in compressed.COMMANDS:
-        source: Source = _compressed(image, image_format, progress)
+        source: Source = _compressed(_file(image, image_format), image_format, progress)
     elif image_format == "luks":
-        source = _luks(image, passphrase)
+        source = _luks(_file(image, image_format), passphrase)
     else:
         source = _by_qemu(image, image_format, guessed=guessed)
     if source.size <= 0:
         raise ImageError(image.path, "holds a disk of 0 bytes")
     return source
+
+
+def _file(image: Image, image_format: str) -> ImageFile:
+    if not isinstance(image, ImageFile):
+        raise ImageError(image.path, f"is {image_format}, which is only read from a file", _UNPACK)
+    return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ def _contents(node: Node, size: int, *, guessed: bool) -> Findings:
 
 @dataclass(frozen=True, slots=True)
 class _Luks2:
-    image: Image
+    image: ImageFile
     payload: luks_read.Payload
     secret: int
     findings: Findings
@@ -162,7 +171,7 @@ class _Luks2:
         return []
 
 
-def _luks(image: Image, passphrase: Callable[[], bytes]) -> Source:
+def _luks(image: ImageFile, passphrase: Callable[[], bytes]) -> Source:
     luks_read.refuse_own_volume(image)
     secret = image.keep(passphrase())
     luks_read.check_passphrase(image, secret)
@@ -176,7 +185,7 @@ def _luks(image: Image, passphrase: Callable[[], bytes]) -> Source:
     return _ByQemu(node, size, found)
 
 
-def _luks2(image: Image, secret: int) -> Source:
+def _luks2(image: ImageFile, secret: int) -> Source:
     payload, damage = luks_read.payload(image)
     head = b""
     for _, piece in luks_read.decrypted(image, payload, secret):
@@ -189,7 +198,7 @@ def _luks2(image: Image, secret: int) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _Compressed:
-    image: Image
+    image: ImageFile
     compression: str
     size: int
     findings: Findings
@@ -213,7 +222,7 @@ class _Compressed:
             raise self.image.changed()
 
 
-def _compressed(image: Image, compression: str, progress: Progress) -> Source:
+def _compressed(image: ImageFile, compression: str, progress: Progress) -> Source:
     content = compressed.content(image, compression, progress)
     if content.size:
         refuse_packed(image, compression, content.head, content.tail)

@@ -6,17 +6,20 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from evsd import images
 from tests.support.daemon import until
+from tests.support.images import FORMATS, cut, disk, made
 from tests.support.sockets import listens
 from tests.support.transfer import MIB, decrypted, identical, image, luks_segment, run
 
 PASSPHRASE = b"open sesame"
 SIZE = 20 * MIB
+IN_FILES = {name: name.partition("-")[0] for name in FORMATS}
 
 
 @pytest.fixture
@@ -56,6 +59,67 @@ def test_an_image_is_copied_in_and_out(tmp_path: Path, uri: str, image_format: s
         assert found.copy_to(uri, unheard, salvage=False) == []
     with images.new_file(tmp_path / "out", replace=False) as partial:
         images.export_file(uri, SIZE, partial, "raw", unheard, passphrase=b"")
+    assert identical(raw, tmp_path / "out")
+
+
+@contextmanager
+def served(file: Path) -> Iterator[Path]:
+    """A file, rounded up to whole blocks, as an export on a socket."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        socket = Path(directory) / "s"
+        words = ["nbdkit", "--foreground", f"--unix={socket}", "--filter=truncate", "file"]
+        with subprocess.Popen([*words, file, "round-up=4096"]) as server:
+            try:
+                until(lambda: listens(socket))
+                yield socket
+            finally:
+                server.terminate()
+
+
+@pytest.mark.parametrize("name", ["raw", *FORMATS])
+def test_an_image_in_an_export_is_read_as_a_file_is(tmp_path: Path, uri: str, name: str) -> None:
+    raw = disk(tmp_path / "raw")
+    source = raw if name == "raw" else made(raw, tmp_path / "source", name)
+    with (
+        served(source) as socket,
+        images.served_image("an upload", socket, source.stat().st_size) as opened,
+    ):
+        image_format = images.detect_format(opened)
+        found = images.inspect(
+            opened, image_format, unheard, passphrase=no_passphrase, guessed=True
+        )
+        assert (found.size, found.findings.damage) == (12 * MIB, [])
+        assert found.copy_to(uri, unheard, salvage=False) == []
+    run("nbdcopy", uri, tmp_path / "out")
+    assert identical(raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["raw", *FORMATS])
+def test_an_image_in_an_export_that_was_cut_is_refused(tmp_path: Path, name: str) -> None:
+    raw = disk(tmp_path / "raw")
+    source = raw if name == "raw" else made(raw, tmp_path / "source", name)
+    source = cut(source, source.stat().st_size * 3 // 5 + 7)
+    with (
+        served(source) as socket,
+        images.served_image("an upload", socket, source.stat().st_size) as opened,
+    ):
+        assert damage_of(opened, IN_FILES.get(name, name))
+
+
+def damage_of(image: images.Image, image_format: str) -> str:
+    """Why it is not imported."""
+    try:
+        found = images.inspect(image, image_format, unheard, passphrase=no_passphrase, guessed=True)
+    except images.ImageError as refused:
+        return str(refused)
+    return found.findings.damage[0].what
+
+
+def test_a_disk_is_copied_from_export_to_export(tmp_path: Path, uri: str) -> None:
+    raw = image(tmp_path / "raw", size=12 * MIB)
+    with served(raw) as socket:
+        images.copy_export(socket, Path(uri.partition("?socket=")[2]), unheard)
+    run("nbdcopy", uri, tmp_path / "out")
     assert identical(raw, tmp_path / "out")
 
 
