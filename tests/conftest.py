@@ -19,6 +19,12 @@ LONGEST = ("guest/test_evsd.py", "guest/", "kms/test_hsm.py", "kms/test_profiles
 One worker takes a whole module (see Makefile), and `make test` ends with what took longest.
 """
 
+REAL_STARTS = ("daemon/", "kms/", "attach/test_memory.py")
+"""Where evsd and evsd-keys are really started, because how they start or their memory matters.
+
+In all other tests they are forked from what is loaded already, see `tests.support.preloaded`.
+"""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile once what hundreds of processes load: a fifth of the processor time of their start.
@@ -31,13 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
             compileall.compile_dir(CHECKOUT / package, quiet=1)
 
 
+def _name(path: Path) -> str:
+    """Of a module of tests, by its folder."""
+    return path.relative_to(CHECKOUT / "tests").as_posix()
+
+
 def _turn(module: str) -> int:
     """Where in `LONGEST` a module is; all others come after them, in the order they are in."""
     return next((turn for turn, name in enumerate(LONGEST) if module.startswith(name)), 99)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _turn(item.path.relative_to(CHECKOUT / "tests").as_posix()))
+    items.sort(key=lambda item: _turn(_name(item.path)))
     for item in items:
         if hasattr(item, "operation_label") and item.parent is not None:
             # schemathesis 4.32 gives all its tests one id under pytest 9.2.
@@ -52,6 +63,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _starts(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evsd, "preloaded", not _name(request.path).startswith(REAL_STARTS))
+        yield
 
 
 @pytest.fixture

@@ -9,4 +9,4 @@ from tests.support.daemon import Evsd
 
 @pytest.fixture(autouse=True)
 def _real_evsctl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Evsd, "preloaded", False)
+    monkeypatch.setattr(Evsd, "preloaded_ctl", False)

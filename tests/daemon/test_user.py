@@ -63,6 +63,16 @@ def test_evsd_becomes_the_user_of_the_settings_or_evsd(directory: Path) -> None:
             assert evsd.object("list")["count"] == 0
 
 
+def test_evsd_runs_without_root_and_capabilities(evsd: Evsd) -> None:
+    for pid in (evsd.pid, evsd.keys_pid):
+        fields = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        )
+        assert fields["CapEff"] == fields["CapPrm"] == "0" * 16
+        assert fields["NoNewPrivs"] == "1"
+        assert fields["Uid"].split() != ["0"] * 4
+
+
 def test_a_user_that_does_not_exist_is_an_error(directory: Path) -> None:
     reason = refused(directory, 'user = "nosuch"')
     assert 'user = "nosuch": there is no such Unix user' in reason

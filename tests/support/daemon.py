@@ -15,14 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from evsd.processes import Process
-from tests.support import preloaded_evsctl
 from tests.support.nbd import exported_token
+from tests.support.preloaded import Preloaded
 from tests.support.sockets import listens
 from tests.support.traces import children_named, command_lines, read_all
 
@@ -37,6 +38,12 @@ CTL_TIMEOUT_S = 120
 Object = dict[str, Any]
 
 
+@cache
+def _preloaded(program: str) -> Preloaded:
+    """The process that has loaded it, of which each of the workers has its own."""
+    return Preloaded.load(f"tests.support.preloaded_{program}", {**os.environ, **AS_INSTALLED})
+
+
 class Evsd:
     """One evsd process; `start`, `kill` and `stop` may be called in turn."""
 
@@ -49,7 +56,8 @@ class Evsd:
         self.told: list[str] = []  # what it told systemd at its last start
 
     program, evsctl = VENV_BIN / "evsd", VENV_BIN / "evsctl"
-    preloaded = True  # `ctl` forks an evsctl that is loaded already, or starts the real one
+    # Whether what is loaded already is forked, or the real one started.
+    preloaded, preloaded_ctl = False, True
     before: tuple[str, ...] = ()  # a command that starts it, and becomes it
     directory: Path | None = None  # to start it in
 
@@ -72,7 +80,7 @@ class Evsd:
     def start(self) -> None:
         """Start it and wait until it says, as to systemd, that it is ready."""
         with self.log.open("ab") as log, _readiness(self.state.with_suffix(".notify")) as ready:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 [*self.before, self.program, "--state-dir", self.state, *self.options],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -82,6 +90,11 @@ class Evsd:
             )
             self.told = []
             self._await(lambda: self._hears(ready) == "READY=1")
+
+    @property
+    def _popen(self) -> Callable[..., subprocess.Popen[bytes]]:
+        forked = self.preloaded and self.program.parent == VENV_BIN and not self.before
+        return _preloaded("evsd").popen if forked else subprocess.Popen
 
     def _hears(self, ready: socket.socket) -> str:
         with suppress(BlockingIOError):
@@ -126,18 +139,20 @@ class Evsd:
     def ctl(self, *words: str, environment: dict[str, str] | None = None) -> Result:
         """Run evsctl."""
         env = {**self._ctl_environment(self.socket), **(environment or {})}
-        if self.preloaded:
-            return Result(*preloaded_evsctl.call(words, env, CTL_TIMEOUT_S))
-        done = subprocess.run(
+        popen = _preloaded("evsctl").popen if self.preloaded_ctl else subprocess.Popen
+        with popen(
             [self.evsctl, *words],
             env=env,
-            capture_output=True,
-            text=True,
             stdin=subprocess.DEVNULL,
-            timeout=CTL_TIMEOUT_S,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as evsctl:
+            try:
+                out, err = evsctl.communicate(timeout=CTL_TIMEOUT_S)
+            finally:
+                evsctl.kill()
+        return Result(evsctl.returncode, out, err)
 
     @staticmethod
     def _ctl_environment(socket: Path) -> dict[str, str]:

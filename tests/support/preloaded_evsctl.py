@@ -1,30 +1,23 @@
-"""evsctl, loaded once and forked for each command: loading is most of what a command costs.
+"""evsctl, loaded once and forked for each command, see `preloaded`.
 
-Everything after it is as always: each command is a process of its own, with the directory,
-environment and standard streams of its caller. Tests of evsctl itself start the real one.
-
-A caller makes a directory that describes its call and writes the directory's name into a FIFO.
-So it works for shell scripts too: in an emulated guest Python loads evsctl for three seconds.
+It is for shell scripts too, as in an emulated guest, where Python loads evsctl for three seconds: a
+caller makes a directory that describes its call, and writes the directory's name into a FIFO.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import importlib
 import os
 import pkgutil
-import select
 import signal
-import subprocess
+import socket
 import sys
-import tempfile
-from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 
 import evsd.cli
-from evsd.cli.__main__ import run
+from evsd.cli.__main__ import run as run_evsctl
+from tests.support.preloaded import Start, run, serve
 
 _IN_GUEST = "/run/evsctl"
 
@@ -50,66 +43,17 @@ export -f evsctl
 """
 
 
-# --- who calls -----------------------------------------------------------------------------------
-
-
-def call(words: Sequence[str], environment: dict[str, str], timeout: float) -> tuple[int, str, str]:
-    """Run evsctl; returns its exit status, and what it said on standard output and error."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        Path(os.devnull).open() as nothing,
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
-    ):
-        described = Path(directory)
-        os.mkfifo(described / "status")
-        _write_strings(described / "arguments", words)
-        _write_strings(described / "environment", map("=".join, environment.items()))
-        (described / "directory").write_text(str(Path.cwd()))
-        numbers = (os.getpid(), nothing.fileno(), out.fileno(), err.fileno())
-        (described / "streams").write_text(" ".join(map(str, numbers)))
-        # Also for writing: so it can be opened, and waited for, before the other side is there.
-        with os.fdopen(os.open(described / "status", os.O_RDWR)) as status:
-            os.write(_server(), f"{directory}\n".encode())
-            if not select.select([status], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(["evsctl", *words], timeout)
-            exit_status = int(status.readline())
-        return exit_status, _text(out.fileno()), _text(err.fileno())
-
-
-@cache
-def _server() -> int:
-    """The descriptor that takes calls; the process behind it ends with this one."""
-    directory = tempfile.TemporaryDirectory(prefix="evsctl-")
-    calls = Path(directory.name) / "calls"
-    os.mkfifo(calls)
-    server = subprocess.Popen([sys.executable, "-m", "tests.support.preloaded_evsctl", calls])
-    descriptor = os.open(calls, os.O_WRONLY)
-
-    def end() -> None:
-        os.close(descriptor)
-        server.wait()
-        directory.cleanup()
-
-    atexit.register(end)
-    return descriptor
-
-
-def _write_strings(file: Path, strings: Iterable[str]) -> None:
-    file.write_bytes(b"".join(os.fsencode(string) + b"\0" for string in strings))
-
-
-def _text(descriptor: int) -> str:
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
-
-
-# --- who carries out -----------------------------------------------------------------------------
-
-
-def serve(calls: Path) -> None:
-    """Carry out what is written into the FIFO, until nobody has it open for writing."""
+def load() -> None:
+    """All that any of its commands loads."""
     for module in pkgutil.walk_packages(evsd.cli.__path__, f"{evsd.cli.__name__}."):
         importlib.import_module(module.name)
+
+
+# --- for shell scripts ---------------------------------------------------------------------------
+
+
+def serve_scripts(calls: Path) -> None:
+    """Carry out what is written into the FIFO, until nobody has it open for writing."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for who reports
     with calls.open() as lines:
         for line in lines:
@@ -122,34 +66,27 @@ def _report(described: Path) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
-        _carry_out(described)
+        start = Start(
+            ["evsctl", *_strings(described / "arguments")],
+            dict(variable.split("=", 1) for variable in _strings(described / "environment")),
+            (described / "directory").read_text().rstrip("\n"),
+            [0, 1, 2],
+        )
+        run(start, _streams(described), run_evsctl)
     _, status = os.waitpid(child, 0)
     (described / "status").write_text(f"{os.waitstatus_to_exitcode(status)}\n")
     os._exit(0)
 
 
-def _carry_out(described: Path) -> None:
-    caller, *streams = map(int, (described / "streams").read_text().split())
-    _take_streams(caller, streams)
-    os.chdir((described / "directory").read_text().rstrip("\n"))
-    os.environ.clear()
-    for variable in _strings(described / "environment"):
-        name, _, os.environ[name] = variable.partition("=")
-    sys.argv[1:] = _strings(described / "arguments")
-    run()
-
-
-def _take_streams(caller: int, numbers: list[int]) -> None:
+def _streams(described: Path) -> list[int]:
     """The caller's own descriptors: opened anew by their names, files would be written from 0."""
+    caller, *numbers = map(int, (described / "streams").read_text().split())
     libc = ctypes.CDLL(None, use_errno=True)
     process = os.pidfd_open(caller)
-    for standard, number in enumerate(numbers):
-        stream = libc.pidfd_getfd(process, number, 0)
-        if stream < 0:
-            raise OSError(ctypes.get_errno(), f"descriptor {number} of process {caller}")
-        os.dup2(stream, standard)
-        os.close(stream)
-    os.close(process)
+    streams = [libc.pidfd_getfd(process, number, 0) for number in numbers]
+    if -1 in streams:
+        raise OSError(ctypes.get_errno(), f"descriptors of process {caller}")
+    return streams
 
 
 def _strings(file: Path) -> list[str]:
@@ -157,4 +94,7 @@ def _strings(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    load()
+    if sys.argv[1].isdecimal():
+        serve(socket.socket(fileno=int(sys.argv[1])), run_evsctl)
+    serve_scripts(Path(sys.argv[1]))
