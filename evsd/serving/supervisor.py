@@ -14,8 +14,7 @@ from pathlib import Path
 import structlog
 
 from evsd.key_channel.key_use import KeyUse
-from evsd.layers import recovery
-from evsd.pools.pool import Pool, PoolError
+from evsd.pools.pool import Pool
 from evsd.processes import Process
 from evsd.resource import Resource
 from evsd.serving import connected_clients
@@ -26,9 +25,10 @@ from evsd.serving.held_disks import HeldDisks
 from evsd.serving.key_releases import Releases
 from evsd.serving.records import NewServer, ServerRecords
 from evsd.serving.retries import Retries
-from evsd.serving.server import ServerSettings, WaitingServer, accepts, new_ticket, stop
+from evsd.serving.server import WaitingServer, accepts, new_ticket, stop
 from evsd.serving.server_files import ServerFiles, is_in_own_directory
-from evsd.serving.socket_access import Access, make_directory, require_acls
+from evsd.serving.socket_access import require_acls
+from evsd.serving.start_settings import StartSettings
 from evsd.serving.states import STARTABLE, ServerStatus
 from evsd.serving.tables import ServerRecord
 from evsd.serving.watcher import Watcher
@@ -54,8 +54,8 @@ class ServerSupervisor(Resource):
         self.directory = directory
         self.records = ServerRecords(database, host_id, releases)
         self.disks = HeldDisks()
-        self._database, self._pool, self._release_socket = database, pool, release_socket
-        self._files, self._group = ServerFiles(directory), group
+        self._database, self._files, self._group = database, ServerFiles(directory), group
+        self._start_settings = StartSettings(pool, self._files, release_socket, group)
         self._restarts = Retries(
             self.records.lacks_process,
             self.launch,
@@ -107,16 +107,24 @@ class ServerSupervisor(Resource):
 
         Raises `ServerFailed`; the record may then name a process that was ended again.
         """
+        record = self._startable(server_id)
+        with self.disks.held(record.disk_id):
+            self._launch(self._startable(server_id))
+
+    def _startable(self, server_id: str) -> ServerRecord:
         record = self.records.find(server_id)
         if record is None or record.status not in STARTABLE:
             raise ServerFailed("it was detached meanwhile")
+        return record
+
+    def _launch(self, record: ServerRecord) -> None:
         ticket = new_ticket()
-        with self.disks.held(record.disk_id), WaitingServer(self._settings(record)) as server:
-            self.records.note_process(server_id, record.process, server.process, ticket)
-            self._watcher.watch(server_id, server.process)
+        with WaitingServer(self._start_settings.of(record)) as server:
+            self.records.note_process(record.id, record.process, server.process, ticket)
+            self._watcher.watch(record.id, server.process)
             server.release(ticket)
             server.await_ready()
-        log.info("server started", server=server_id, pid=server.process.pid)
+        log.info("server started", server=record.id, pid=server.process.pid)
 
     def look_after(self, server_id: str) -> None:
         """Start a kept one again if it has died before it was kept."""
@@ -148,6 +156,16 @@ class ServerSupervisor(Resource):
         """Whether its process runs now."""
         process = self._process(server_id)
         return process is not None and process.running
+
+    def grow(self, disk_id: str) -> None:
+        """Let who connects from now on see a disk's new size; nothing happens where none serves it.
+
+        Raises `ControlFailed`.
+        """
+        with self.disks.held(disk_id):
+            control = self.control(disk_id)
+            if control is not None:
+                control.grow()
 
     def control(self, disk_id: str) -> ServerControl | None:
         """How to tell something to the server that a disk has; None where none runs.
@@ -245,46 +263,6 @@ class ServerSupervisor(Resource):
                     remedy="when its client is gone, end its nbdkit",
                 )
 
-    # --- how it is started ---------------------------------------------------------------------
-
     def _process(self, server_id: str) -> Process | None:
         record = self.records.find(server_id)
         return None if record is None else record.process
-
-    def _settings(self, record: ServerRecord) -> ServerSettings:
-        own_directory = self._files.own_directory(record.id)
-        if own_directory.is_dir() or record.status != ServerStatus.KEPT:  # else as it once began
-            self._open_to_its_users(own_directory, record)
-        socket = self.socket(record.id)
-        reports = is_in_own_directory(socket)
-        return ServerSettings(
-            attachment_id=record.id,
-            volume_file=self._pool.path(record.disk_id),
-            socket=socket,
-            log=self._files.log(record.id),
-            release_socket=self._release_socket,
-            read_only=record.read_only,
-            layers=self._layers(record),
-            clients=self._files.report(record.id) if reports else None,
-            control=self._files.control(record.id),
-            device=record.device if reports else "",
-        )
-
-    def _layers(self, record: ServerRecord) -> tuple[Path, ...]:
-        """What the disk's file stands on, the newest of its layers, whatever was interrupted.
-
-        A process that has not ended may write to what would be touched then.
-        """
-        if record.process is not None and record.process.running:
-            raise ServerFailed(f"process {record.process.pid} has not ended")
-        try:
-            return recovery.below_newest(self._pool.place, record.disk_id)
-        except PoolError as error:
-            raise ServerFailed(str(error)) from error
-
-    def _open_to_its_users(self, directory: Path, record: ServerRecord) -> None:
-        access = Access() if record.own else Access(record.owner_uid, self._group)
-        try:
-            make_directory(directory, access)
-        except OSError as error:
-            raise ServerFailed(str(error)) from error

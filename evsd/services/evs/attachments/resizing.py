@@ -1,8 +1,8 @@
 """Letting the client of an attached volume see that it is larger.
 
-A server tells a client the size when it connects, and reads it when the first one does. The
-kernel's device bears it that its server is started anew: its watcher connects it again, and tells
-it the size. FUSE does not, nor do other clients: they see it when they connect by themselves.
+A server tells a client the size when it connects, and never again. The kernel's device bears it
+that its server is started anew: its watcher connects it again, and tells it the size. FUSE does
+not, nor do other clients: they see it when they connect by themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.attachments.states import AttachmentStatus
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.servable import Servable
+from evsd.serving.control import ControlFailed
 from evsd.serving.failures import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
 
@@ -35,6 +36,7 @@ class Resizing:
         """
         if attachment.status != AttachmentStatus.ATTACHED:
             return ""
+        self._grow(volume)
         clients = self._servers.clients(attachment.id)
         if not clients:
             return ""  # who connects next sees it
@@ -47,6 +49,13 @@ class Resizing:
             return f"{_later(attachment, '')}: {error}"
         log.info("restarted for its new size", server=attachment.id, volume=volume.id)
         return ""
+
+    def _grow(self, volume: Volume) -> None:
+        """Else a server sees the new size only when its last client has gone."""
+        try:
+            self._servers.grow(volume.id)
+        except ControlFailed as error:  # as of a server that an earlier evsd has started
+            log.info("the server goes on with its size", volume=volume.id, reason=str(error))
 
 
 def _rides_through(attachment: Attachment) -> bool:
