@@ -12,6 +12,7 @@ from evsd.services.evs.attachments.states import (
     AttachmentEvent,
     AttachmentStatus,
 )
+from evsd.services.evs.snapshots.states import SNAPSHOT_STATES, SnapshotEvent, SnapshotStatus
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.serving.states import SERVER_STATES, ServerEvent, ServerStatus
@@ -50,10 +51,26 @@ extending extension-undone available
 extending extension-failed error-extending
 error-extending extend extending
 error-extending delete deleting
+available roll-back rollbacking
+error-rollbacking roll-back rollbacking
+rollbacking rolled-back available
+rollbacking rollback-undone available
+rollbacking rollback-failed error-rollbacking
+error-rollbacking delete deleting
 available delete deleting
 error delete deleting
 error-deleting delete deleting
 deleting deletion-undone available
+deleting delete-failed error-deleting
+"""
+SNAPSHOTS = """
+creating created available
+creating create-failed error
+available roll-back rollbacking
+rollbacking rollback-ended available
+available delete deleting
+error delete deleting
+error-deleting delete deleting
 deleting delete-failed error-deleting
 """
 ATTACHMENTS = """
@@ -83,10 +100,11 @@ def name(state: StrEnum) -> str:
     [
         (KEY_STATES, KeyState, KeyEvent, KEYS),
         (VOLUME_STATES, VolumeStatus, VolumeEvent, VOLUMES),
+        (SNAPSHOT_STATES, SnapshotStatus, SnapshotEvent, SNAPSHOTS),
         (ATTACHMENT_STATES, AttachmentStatus, AttachmentEvent, ATTACHMENTS),
         (SERVER_STATES, ServerStatus, ServerEvent, SERVERS),
     ],
-    ids=["key", "volume", "attachment", "server"],
+    ids=["key", "volume", "snapshot", "attachment", "server"],
 )
 def test_the_table_allows_exactly_the_published_changes(
     machine: StateMachine[Any, Any], states: type[StrEnum], events: type[StrEnum], allowed: str

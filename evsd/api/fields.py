@@ -12,6 +12,7 @@ MAX_OFFSET = 2**31 - 1
 
 UUID_PATTERN = r"^[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}$"
 KeyId = Annotated[str, Field(pattern=UUID_PATTERN)]
+SnapshotId = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
 VolumeId = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
 
 

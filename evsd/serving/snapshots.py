@@ -45,9 +45,8 @@ class DiskSnapshots:
         return self._pool.place
 
     def start(self) -> None:
-        """Clean up after the last run, before anything else is done with snapshots."""
+        """Clean up after the last run, before anything else is done with snapshots; then sweep."""
         removal.clean(self._directory)
-        self.sweep()
 
     def take(self, snapshots: Mapping[str, str]) -> None:
         """Freeze disks, each as the snapshot that it is mapped to; when it returns, on disk.
@@ -99,12 +98,16 @@ class DiskSnapshots:
         deleted then, what remains is `sweep`'s to do. Raises `ServerFailed` only for one that was
         not finished, and whose server can't be asked how far it came.
         """
-        with self._held(disk_id) as control:
-            self._finish(disk_id, control, goes_on=False)
-            removal.hide(self._directory, disk_id, snapshot_id)
+        self.hide(disk_id, snapshot_id)
         for layer in self._sweep(disk_id):
             if layer.path.stem == snapshot_id:
                 raise Deferred(f"{layer.path.name} is taken out of its chain when nobody needs it")
+
+    def hide(self, disk_id: str, snapshot_id: str) -> None:
+        """Delete a snapshot as `remove` does, at once; its layer goes with the next `sweep`."""
+        with self._held(disk_id) as control:
+            self._finish(disk_id, control, goes_on=False)
+            removal.hide(self._directory, disk_id, snapshot_id)
 
     def roll_back(self, disk_id: str, snapshot_id: str) -> None:
         """Drop what was written since a snapshot. Raises `VolumeBusy` while the disk is served."""
@@ -120,7 +123,7 @@ class DiskSnapshots:
         with self._unserved(disk_id):
             self._pool.delete(disk_id)
             removal.hide_all(self._directory, disk_id)
-        self.sweep()
+        self._sweep(disk_id)
 
     def sweep(self) -> None:
         """Finish what was interrupted, and what was deferred and can be done by now.
@@ -133,6 +136,18 @@ class DiskSnapshots:
         for disk_id in removal.with_hidden(self._directory):
             with _told("a deleted snapshot's layer stays", disk_id):
                 self._sweep(disk_id)
+
+    def has_hidden(self) -> bool:
+        """Whether layers of deleted snapshots are left."""
+        return bool(removal.with_hidden(self._directory))
+
+    def has_begun(self, snapshot_id: str) -> bool:
+        """Whether there is anything of a snapshot."""
+        return snapshot_path(self._directory, snapshot_id).exists()
+
+    def top(self, disk_id: str) -> str:
+        """Which layer of a disk is written to; a roll back gives it another."""
+        return read(volume_path(self._directory, disk_id)).header.own_layer
 
     def strays(self, disk_ids: Set[str]) -> list[str]:
         """The names of files that are layers of none of these disks."""

@@ -36,7 +36,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('20261129_client_tokens');
+INSERT INTO "alembic_version" VALUES('20261129_snapshots');
 CREATE TABLE attachments (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -229,6 +229,41 @@ CREATE TABLE servers (
 	PRIMARY KEY (id), 
 	UNIQUE (disk_id)
 );
+CREATE TABLE snapshot_groups (
+	id VARCHAR(64) NOT NULL, 
+	project_id VARCHAR(64) NOT NULL, 
+	name VARCHAR(255) NOT NULL, 
+	description VARCHAR(255) NOT NULL, 
+	tags JSON NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+CREATE TABLE snapshots (
+	id VARCHAR(64) NOT NULL, 
+	project_id VARCHAR(64) NOT NULL, 
+	volume_id VARCHAR(64) NOT NULL, 
+	group_id VARCHAR(64), 
+	name VARCHAR(255) NOT NULL, 
+	description VARCHAR(255) NOT NULL, 
+	size_gib INTEGER NOT NULL, 
+	volume_type VARCHAR(32) NOT NULL, 
+	availability_zone VARCHAR(64) NOT NULL, 
+	status VARCHAR(32) NOT NULL, 
+	cmk_id VARCHAR(64) NOT NULL, 
+	extra_metadata JSON NOT NULL, 
+	tags JSON NOT NULL, 
+	user_name VARCHAR(64) NOT NULL, 
+	user_id VARCHAR(64) DEFAULT '' NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(project_id) REFERENCES projects (id), 
+	FOREIGN KEY(volume_id) REFERENCES volumes (id), 
+	FOREIGN KEY(group_id) REFERENCES snapshot_groups (id), 
+	FOREIGN KEY(cmk_id) REFERENCES keys (id)
+);
 CREATE TABLE tokens (
 	id INTEGER NOT NULL, 
 	check_value VARCHAR(16) NOT NULL, 
@@ -285,3 +320,8 @@ CREATE INDEX ix_keys_listed ON keys (project_id, created_at, id, status);
 CREATE INDEX ix_key_dependents_key_id ON key_dependents (key_id);
 CREATE INDEX ix_servers_status ON servers (status);
 CREATE INDEX ix_client_tokens_created_at ON client_tokens (created_at);
+CREATE INDEX ix_snapshot_groups_project_id ON snapshot_groups (project_id);
+CREATE INDEX ix_snapshots_project_id ON snapshots (project_id);
+CREATE INDEX ix_snapshots_volume_id ON snapshots (volume_id);
+CREATE INDEX ix_snapshots_group_id ON snapshots (group_id);
+CREATE INDEX ix_snapshots_status ON snapshots (status);

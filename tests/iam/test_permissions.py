@@ -29,6 +29,8 @@ MISSING = {
     "access": "A" * 20,
     "key_id": MISSING_UUID,
     "volume_id": MISSING_UUID,
+    "snapshot_id": MISSING_UUID,
+    "snapshot_group_id": MISSING_UUID,
     "attachment_id": MISSING_UUID,
     "job_id": MISSING_UUID,
     "role_id": "readonly",

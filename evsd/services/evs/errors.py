@@ -233,6 +233,107 @@ class GigabyteQuotaExceeded(EvsError):
     remedy_template = VolumeQuotaExceeded.remedy_template
 
 
+class SnapshotQuotaExceeded(EvsError):
+    code, status = "EVS.5413", 413
+    template = "project {project} has {used} of its {limit} snapshots, {wanted} more is too many"
+    remedy_template = (
+        "delete one that nobody needs, or ask evsd's operator for more: evsctl quota set"
+    )
+
+
+class SnapshotIdInvalid(EvsError):
+    code, status = "EVS.2045", 400
+    template = "{value!r} is not a snapshot id"
+
+
+class SnapshotNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "snapshot {name} does not exist"
+    remedy_template = "`evsctl snapshot list` shows the snapshots of this project"
+
+
+class SnapshotGroupNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "snapshot group {name} does not exist"
+
+
+class SnapshotNameInvalid(EvsError):
+    code, status = "EVS.1003", 400
+    template = "bad snapshot name {value!r}: {reason}"
+
+
+class SnapshotMetadataNotFound(EvsError):
+    code, status = "EVS.5404", 404
+    template = "snapshot {name} has no metadata {key}"
+
+
+class SnapshotMetadataTooLong(EvsError):
+    code, status = "EVS.1005", 400
+    template = "the metadata of snapshot {name} would have more than {limit} characters"
+
+
+class SnapshotMarkerUnknown(EvsError):
+    code, status = "EVS.1024", 400
+    template = "there is no snapshot {value!r}, after which the list would go on"
+    remedy_template = "list from the beginning: the snapshot was deleted meanwhile"
+
+
+class SnapshotUpdateEmpty(EvsError):
+    code, status = "EVS.1007", 400
+    template = "neither a name nor a description is given"
+
+
+class VolumeNotSnapshotted(EvsError):
+    code, status = "EVS.2043", 400
+    template = "volume {name} is {status}: a snapshot can't be taken of it now"
+    remedy_template = (
+        "one is taken of an available volume, or of an attached one where the request says force"
+    )
+
+
+class SnapshotUnderWay(EvsError):
+    code, status = "EVS.2409", 409
+    template = "snapshot {name} of volume {volume} is {status}"
+    remedy_template = "try again when that has ended: evsctl snapshot show {name}"
+
+
+class SnapshotNotUsable(EvsError):
+    code, status = "EVS.2043", 400
+    template = "snapshot {name} is {status}, only an available one can be used"
+    remedy_template = "evsctl snapshot show {name} tells what it is like"
+
+
+class SnapshotNotDeletable(EvsError):
+    code, status = "EVS.1047", 400
+    template = "snapshot {name} is {status}, only an available one or one in error can be deleted"
+    remedy_template = "evsctl snapshot show {name} tells what it is like"
+
+
+class SnapshotSourceInvalid(EvsError):
+    code, status = "EVS.1009", 400
+    template = "snapshot {name} is of volume {volume}, and no other can be rolled back to it"
+
+
+class VolumeNotRolledBack(EvsError):
+    code, status = "EVS.2043", 400
+    template = "volume {name} is {status}, only an available one can be rolled back"
+    remedy_template = "if it is attached, detach it first: evsctl detach {name}"
+
+
+class SnapshotChainTooLong(EvsError):
+    code, status = "EVS.5413", 413
+    template = "snapshot {name} can't be taken: {reason}"
+    remedy_template = (
+        "a volume has 15 snapshots at most, those counted whose data others need yet: delete some"
+    )
+
+
+class SnapshotWorkFailed(EvsError):
+    code, status = "EVS.5500", 500
+    template = "the layers of snapshot {name} can't be changed: {reason}"
+    remedy_template = "look at the pool's filesystem and evsd's log, then try again"
+
+
 class VolumeUpdateEmpty(EvsError):
     code, status = "EVS.1007", 400
     template = "neither a name nor a description is given"

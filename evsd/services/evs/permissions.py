@@ -36,6 +36,12 @@ class EvsPermission(Permission):
     VOLUME_TAG_CREATE = "evs:volumeTags:create"
     VOLUME_TAG_UPDATE = "evs:volumeTags:update"
     VOLUMES_BY_TAG = "evs:volumeTags:get"
+    SNAPSHOT_CREATE = "evs:snapshots:create"
+    SNAPSHOT_LIST = "evs:snapshots:list"
+    SNAPSHOT_SHOW = "evs:snapshots:get"
+    SNAPSHOT_UPDATE = "evs:snapshots:update"
+    SNAPSHOT_DELETE = "evs:snapshots:delete"
+    SNAPSHOT_ROLL_BACK = "evs:snapshots:rollback"
     TYPE_SHOW = "evs:types:get"
     TRANSFER_CREATE = "evs:transfers:create"
     TRANSFER_LIST = "evs:transfers:list"
@@ -68,6 +74,12 @@ POLICY: dict[Permission, Roles] = {
     EvsPermission.VOLUME_TAG_CREATE: VOLUME_USERS,
     EvsPermission.VOLUME_TAG_UPDATE: VOLUME_USERS,
     EvsPermission.VOLUMES_BY_TAG: READERS,
+    EvsPermission.SNAPSHOT_CREATE: VOLUME_USERS,
+    EvsPermission.SNAPSHOT_LIST: READERS,
+    EvsPermission.SNAPSHOT_SHOW: READERS,
+    EvsPermission.SNAPSHOT_UPDATE: VOLUME_USERS,
+    EvsPermission.SNAPSHOT_DELETE: VOLUME_USERS,
+    EvsPermission.SNAPSHOT_ROLL_BACK: VOLUME_USERS,
     EvsPermission.TYPE_SHOW: READERS,
     EvsPermission.TRANSFER_CREATE: VOLUME_USERS,
     EvsPermission.TRANSFER_LIST: READERS,

@@ -45,4 +45,8 @@ EVS = Style(
         "__system__encrypted": e.VolumeEncryptionInvalid,
     },
 )
+# Its names and ids are snapshots'; `volume_id` in a body may be a volume that there isn't.
+EVS_SNAPSHOTS = replace(
+    EVS, fields={**EVS.fields, "name": e.SnapshotNameInvalid, "snapshot_id": e.SnapshotIdInvalid}
+)
 CINDER = replace(EVS, body=_cinder_body, fields={})

@@ -35,6 +35,42 @@ class Volume(Stateful):
     updated_at: Mapped[datetime]
 
 
+class Snapshot(Stateful):
+    """A snapshot of a volume. `size_gib` is what that had then."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"), index=True)
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("snapshot_groups.id"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="")
+    size_gib: Mapped[int]
+    volume_type: Mapped[str] = mapped_column(String(32))
+    availability_zone: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(32), index=True)
+    cmk_id: Mapped[str] = mapped_column(ForeignKey("keys.id"))
+    extra_metadata: Mapped[dict[str, str]] = mapped_column(default=dict)
+    tags: Mapped[dict[str, str]] = mapped_column(default=dict)
+    user_name: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(Id, default="", server_default="")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SnapshotGroup(Base):
+    """Snapshots of several volumes at one moment; its status is what they are like."""
+
+    __tablename__ = "snapshot_groups"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="")
+    tags: Mapped[dict[str, str]] = mapped_column(default=dict)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
 class Quota(Base):
     """How much a project may have; without a row, or a number, there is no limit."""
 

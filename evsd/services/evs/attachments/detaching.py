@@ -6,6 +6,8 @@ failed once is done as soon as it can be, whoever asked for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from sqlalchemy import select
 
@@ -38,7 +40,15 @@ log = structlog.get_logger()
 class Detaching(Resource):
     """Makes volumes available that are attached, or were to be."""
 
-    def __init__(self, database: Database, servers: ServerSupervisor, host_id: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        servers: ServerSupervisor,
+        host_id: str,
+        detached: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`detached` is called when a volume is available again."""
+        self._detached = detached
         self._database, self._servers, self._host_id = database, servers, host_id
         self._retries = Retries(
             self._is_detaching,
@@ -127,3 +137,4 @@ class Detaching(Resource):
                 volume = session.get_one(Volume, record.volume_id)
                 session.delete(record)
                 advance(session, volume, VOLUME_STATES, VolumeEvent.DETACHED)
+        self._detached()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from evsd.key_channel.call import Call
@@ -24,10 +25,16 @@ class AttachmentService(Resource):
     """The attachments of all projects."""
 
     def __init__(
-        self, database: Database, servable: Servable, servers: ServerSupervisor, host_id: str
+        self,
+        database: Database,
+        servable: Servable,
+        servers: ServerSupervisor,
+        host_id: str,
+        detached: Callable[[], None],
     ) -> None:
+        """`detached` is called when a volume is available again."""
         self._database, self._servers = database, servers
-        self._detaching = Detaching(database, servers, host_id)
+        self._detaching = Detaching(database, servers, host_id, detached)
         self._attaching = Attaching(database, servable, servers, self._detaching, host_id)
         self.create, self.complete = self._attaching.create, self._attaching.complete
         self.detach = self._detaching.detach

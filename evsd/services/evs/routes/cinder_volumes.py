@@ -12,6 +12,7 @@ from evsd.api.fields import VolumeId
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.errors import EvsRequestInvalid
+from evsd.services.evs.lists import Found
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.fields import VolumeName
@@ -20,7 +21,7 @@ from evsd.services.evs.routes.volume_filters import CinderQuery, OnceEach, next_
 from evsd.services.evs.routes.volume_views import VolumeView, show_view, views
 from evsd.services.evs.routes.volumes import NewSize, ShowVolumeResponse, UpdateVolumeBody
 from evsd.services.evs.style import CINDER
-from evsd.services.evs.volumes.listing import Found
+from evsd.services.evs.tables import Volume
 
 
 class CreateVolumeBody(Model):
@@ -136,7 +137,7 @@ def list_volumes_in_detail(
 ) -> VolumesResponse:
     """One page of the project's volumes."""
     found = _found(query, call, evs)
-    shown = views(evs, call.project_id, found.volumes)
+    shown = views(evs, call.project_id, found.records)
     return VolumesResponse(volumes=shown, **_rest(query, request, found))
 
 
@@ -151,7 +152,7 @@ def list_volumes_by_name(
 ) -> VolumeNamesResponse:
     """The same, and of each volume its name alone."""
     found = _found(query, call, evs)
-    shown = views(evs, call.project_id, found.volumes)
+    shown = views(evs, call.project_id, found.records)
     names = [VolumeLink(id=one.id, name=one.name, links=one.links) for one in shown]
     return VolumeNamesResponse(volumes=names, **_rest(query, request, found))
 
@@ -231,16 +232,16 @@ def manage_volume(body: ManageVolumeBody, call: Caller, evs: UsesEvs) -> ShowVol
     return ShowVolumeResponse(volume=show_view(owner, evs, volume.id))
 
 
-def _found(query: CinderQuery, call: Caller, evs: UsesEvs) -> Found:
+def _found(query: CinderQuery, call: Caller, evs: UsesEvs) -> Found[Volume]:
     filters, page = query.filters, query.page
     if filters is None:
         return Found([], 0, more=False)
     return evs.volumes.list_page(call.project_id, page, filters)
 
 
-def _rest(query: CinderQuery, request: Request, found: Found) -> dict[str, Any]:
+def _rest(query: CinderQuery, request: Request, found: Found[Volume]) -> dict[str, Any]:
     """What a list tells besides its volumes."""
     return {
-        "volumes_links": [next_page(request, found.volumes[-1].id)] if found.more else None,
+        "volumes_links": [next_page(request, found.records[-1].id)] if found.more else None,
         "count": found.total if query.with_count else None,
     }

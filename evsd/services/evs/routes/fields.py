@@ -42,6 +42,7 @@ def _tag_text(value: str) -> str:
 
 
 VolumeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
+SnapshotName = Annotated[str, Field(max_length=255), AfterValidator(_name)]  # or none
 Description = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 SizeGib = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SIZE_GIB)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=BATCH_LIMIT)]

@@ -9,6 +9,7 @@ from evsd.api.routes import Caller, Model, needs
 from evsd.jobs.tables import Job
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
+from evsd.services.evs.snapshots.jobs import GROUP
 from evsd.services.evs.style import EVS
 
 
@@ -18,6 +19,20 @@ class JobEntities(Model):
     volume_id: str
     volume_type: str
     size: int
+    name: str
+
+
+class SnapshotEntities(JobEntities):
+    """The snapshot that a job is about, and its volume."""
+
+    snapshot_id: str
+
+
+class GroupEntities(Model):
+    """The group of snapshots that a job is about."""
+
+    snapshot_group_id: str
+    snapshot_ids: list[str]
     name: str
 
 
@@ -49,7 +64,7 @@ class ShowJobResponse(Model):
     progress: int
     begin_time: str
     end_time: str | None
-    entities: JobEntities | BatchEntities
+    entities: SnapshotEntities | JobEntities | GroupEntities | BatchEntities
     error_code: str | None
     fail_reason: str | None
 
@@ -57,9 +72,10 @@ class ShowJobResponse(Model):
 routes: Router = router(EVS, "EVS")
 
 
+@routes.get("/v2/{project_id}/jobs/{job_id}", **needs(EvsPermission.JOB_SHOW))
 @routes.get("/v1/{project_id}/jobs/{job_id}", **needs(EvsPermission.JOB_SHOW))
 def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
-    """How a create, extend, delete or retype goes, or went."""
+    """How a create, extend, delete, retype or roll back goes, or went."""
     job = evs.volumes.job(call.project_id, job_id)
     parts = evs.volumes.parts(job)
     return ShowJobResponse(
@@ -71,10 +87,17 @@ def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
         end_time=_time(job.end_at) if job.end_at else None,
         entities=BatchEntities(sub_jobs=[_part(part) for part in parts])
         if parts
-        else JobEntities(**job.entities),
+        else _entities(job),
         error_code=job.error_code,
         fail_reason=job.fail_reason,
     )
+
+
+def _entities(job: Job) -> SnapshotEntities | JobEntities | GroupEntities:
+    if GROUP in job.entities:
+        return GroupEntities(**job.entities)
+    about_snapshot = "snapshot_id" in job.entities
+    return (SnapshotEntities if about_snapshot else JobEntities)(**job.entities)
 
 
 def _part(job: Job) -> SubJob:

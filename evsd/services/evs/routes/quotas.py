@@ -85,10 +85,12 @@ def show_quota(
     shown = _shown(limits)
     if not usage:
         return QuotaResponse(quota_set={"id": target_project_id, **shown})
-    has = {"volumes": used.volumes, "gigabytes": used.gigabytes}
-    for kind in {*TYPES, *used.by_type}:
+    taken = used.snapshots
+    has = {"volumes": used.volumes, "gigabytes": used.gigabytes, "snapshots": sum(taken.values())}
+    for kind in {*TYPES, *used.by_type, *taken}:
         count, gigabytes = used.by_type.get(kind, (0, 0))
-        has |= {f"volumes_{kind}": count, f"gigabytes_{kind}": gigabytes, f"snapshots_{kind}": 0}
+        has |= {f"volumes_{kind}": count, f"gigabytes_{kind}": gigabytes}
+        has[f"snapshots_{kind}"] = taken.get(kind, 0)
     whole: dict[str, Any] = {
         name: {"in_use": has.get(name, 0), "limit": shown.get(name, UNLIMITED), "reserved": 0}
         for name in {*shown, *has}

@@ -14,13 +14,14 @@ from pydantic import AfterValidator, Field
 from evsd.api.fields import MAX_OFFSET, VolumeId
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
+from evsd.services.evs.lists import Page
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.fields import TagKey, TagValue
 from evsd.services.evs.routes.volume_views import VolumeView, views
 from evsd.services.evs.style import EVS
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes.listing import Filters, Page
+from evsd.services.evs.volumes.listing import Filters
 
 VOLUMES, ALIAS = "/v2/{project_id}/cloudvolumes", "/v2/{project_id}/os-vendor-volumes"
 # More than the 10 that are published: tags of a volume and filters by them alike.
@@ -156,7 +157,7 @@ def volumes_by_tags(body: VolumesByTagsBody, call: Caller, evs: UsesEvs) -> Volu
     """The volumes that have all these tags, or how many they are."""
     page = Page(body.limit, body.offset)
     found = evs.volumes.list_page(call.project_id, page, Filters(matches=body.match))
-    volumes = found.volumes if body.action == "filter" else []
+    volumes = found.records if body.action == "filter" else []
     shown = zip(volumes, views(evs, call.project_id, volumes), strict=True)
     resources = [_tagged(volume, detail) for volume, detail in shown]
     return VolumesByTagsResponse(total_count=found.total, resources=resources)

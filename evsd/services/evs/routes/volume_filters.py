@@ -18,8 +18,9 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from evsd.api.fields import MAX_OFFSET
 from evsd.api.routes import Model
 from evsd.services.evs.errors import EvsFieldInvalid, VolumeFilterInvalid
+from evsd.services.evs.lists import Page
 from evsd.services.evs.tables import Volume
-from evsd.services.evs.volumes.listing import Filters, Page
+from evsd.services.evs.volumes.listing import Filters
 from evsd.services.evs.volumes.metadata import metadata_of
 from evsd.services.evs.volumes.types import name_of
 
@@ -98,16 +99,16 @@ class EvsQuery(Paging):
         """Which volumes are wanted; None where none can be. `ids` counts before `id`."""
         if self._none_can_be:
             return None
-        ids, equal = _ids(self.ids), self._equal
+        ids, equal = ids_in(self.ids), self._equal
         if ids is not None:
             equal.pop("id", None)
         return Filters(equal, ids, self.server_id, _matcher(self.metadata, self.not_metadata))
 
 
-def _false(value: object) -> object:
-    """Clients say that they want their own project's volumes alone, in several ways."""
+def of_one_project(value: object) -> object:
+    """Clients say that they want their own project's things alone, in several ways."""
     if str(value).lower() not in ("0", "false", "none"):
-        raise ValueError("a list is of one project's volumes")
+        raise ValueError("a list is of one project")
     return "false"
 
 
@@ -116,7 +117,7 @@ class CinderQuery(Paging):
 
     sort: Annotated[str | None, Field(max_length=64)] = None
     bootable: bool | None = None
-    all_tenants: Annotated[str, BeforeValidator(_false)] = "false"
+    all_tenants: Annotated[str, BeforeValidator(of_one_project)] = "false"
     with_count: bool = False
 
     @property
@@ -168,7 +169,7 @@ def _pairs(text: str | None) -> dict[str, str]:
     raise VolumeFilterInvalid(value=text[:64])
 
 
-def _ids(text: str | None) -> list[str] | None:
+def ids_in(text: str | None) -> list[str] | None:
     """The published form is a list as text: ``['a','b']``."""
     if text is None:
         return None

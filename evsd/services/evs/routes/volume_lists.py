@@ -42,6 +42,6 @@ def list_volumes(
     if filters is None:
         return ListVolumesResponse(count=0, volumes=[], volumes_links=[])
     found = evs.volumes.list_page(call.project_id, query.page, filters)
-    links = [next_page(request, found.volumes[-1].id)] if found.more else []
-    shown = views(evs, call.project_id, found.volumes)
+    links = [next_page(request, found.records[-1].id)] if found.more else []
+    shown = views(evs, call.project_id, found.records)
     return ListVolumesResponse(count=found.total, volumes=shown, volumes_links=links)

@@ -17,12 +17,14 @@ from evsd.jobs.tables import Job
 from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.consumer import CONSUMER
 from evsd.services.evs.errors import VolumeNotDeleted
+from evsd.services.evs.snapshots.records import forget_all
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
 from evsd.services.kms.consumers import remove_dependent
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database
 from evsd.store.transitions import advance
 
@@ -37,17 +39,20 @@ def interrupted() -> PoolError:
 class Removal:
     """Taking files away, and noting where that could not be done."""
 
-    def __init__(self, database: Database, pool: Pool, own_use: OwnUse) -> None:
-        self._database, self.pool, self._own_use = database, pool, own_use
+    def __init__(
+        self, database: Database, pool: Pool, own_use: OwnUse, disks: DiskSnapshots
+    ) -> None:
+        self._database, self.pool = database, pool
+        self._own_use, self._disks = own_use, disks
 
     def remove(self, volume_id: str) -> None:
-        """Remove the volume's file, of which nobody can have data.
+        """Remove the volume's file, of which nobody can have data, and its snapshots.
 
         Raises `PoolError` where the pool won't, `DetachFailed` where a server has it that can't be
         ended.
         """
         self._own_use.end(volume_id)
-        self.pool.delete(volume_id)
+        self._disks.delete(volume_id)
 
     def not_removed(self, job_id: str, volume_id: str, error: Exception) -> PublishedError:
         """Note that a file is left: the volume stays.
@@ -79,6 +84,7 @@ def forget(session: Session, volume_id: str) -> None:
     """The volume is no more."""
     volume = session.get(Volume, volume_id)
     if volume is not None:
+        forget_all(session, volume_id)
         session.delete(volume)
         remove_dependent(session, CONSUMER.kind, volume_id)
 

@@ -75,6 +75,11 @@ def is_own(key: str) -> bool:
     return key.startswith((SYSTEM, OURS))
 
 
+def is_too_long(metadata: dict[str, str]) -> bool:
+    """Whether this is more than a record may have."""
+    return sum(len(key) + len(value) for key, value in metadata.items()) > TOTAL_LIMIT
+
+
 def _without_own(volume: Volume, changes: dict[str, str]) -> dict[str, str]:
     there = metadata_of(volume)
     for key, value in changes.items():
@@ -84,7 +89,7 @@ def _without_own(volume: Volume, changes: dict[str, str]) -> dict[str, str]:
 
 
 def _keep(volume: Volume, metadata: dict[str, str]) -> None:
-    if sum(len(key) + len(value) for key, value in metadata.items()) > TOTAL_LIMIT:
+    if is_too_long(metadata):
         raise VolumeMetadataTooLong(name=volume.name, limit=TOTAL_LIMIT)
     volume.extra_metadata = metadata
 

@@ -16,8 +16,13 @@ from evsd.jobs.tables import Job
 from evsd.key_channel.call import Call
 from evsd.key_channel.shared import RecordChange
 from evsd.key_client.process import KeyProcess
-from evsd.services.evs.errors import EvsProjectMismatch, GigabyteQuotaExceeded, VolumeQuotaExceeded
-from evsd.services.evs.tables import Quota, Volume
+from evsd.services.evs.errors import (
+    EvsProjectMismatch,
+    GigabyteQuotaExceeded,
+    SnapshotQuotaExceeded,
+    VolumeQuotaExceeded,
+)
+from evsd.services.evs.tables import Quota, Snapshot, Volume
 from evsd.services.evs.volumes import job_types
 from evsd.services.iam.tables import Project
 from evsd.store.database import Database
@@ -47,6 +52,7 @@ class Usage:
     gigabytes: int
     growing: int
     by_type: dict[str, tuple[int, int]]  # volumes and GiB of each volume type
+    snapshots: dict[str, int]  # of volumes of each type
 
 
 class QuotaService:
@@ -83,10 +89,12 @@ class QuotaService:
             return session.scalar(select(func.sum(Volume.size_gib))) or 0
 
 
-def require(session: Session, project_id: str, *, volumes: int = 0, gigabytes: int = 0) -> None:
+def require(
+    session: Session, project_id: str, *, volumes: int = 0, gigabytes: int = 0, snapshots: int = 0
+) -> None:
     """Refuse what goes beyond the project's limits, before it is added in this session.
 
-    Raises `VolumeQuotaExceeded`, `GigabyteQuotaExceeded`.
+    Raises `VolumeQuotaExceeded`, `GigabyteQuotaExceeded`, `SnapshotQuotaExceeded`.
     """
     limits = _limits(session, project_id)
     if limits == Limits():
@@ -97,9 +105,14 @@ def require(session: Session, project_id: str, *, volumes: int = 0, gigabytes: i
             project=name, used=has.volumes, limit=limits.volumes, wanted=volumes
         )
     used = has.gigabytes + has.growing
-    if limits.gigabytes is not None and used + gigabytes > limits.gigabytes:
+    if limits.gigabytes is not None and gigabytes and used + gigabytes > limits.gigabytes:
         raise GigabyteQuotaExceeded(
             project=name, used=used, limit=limits.gigabytes, wanted=gigabytes
+        )
+    taken = sum(has.snapshots.values())
+    if limits.snapshots is not None and snapshots and taken + snapshots > limits.snapshots:
+        raise SnapshotQuotaExceeded(
+            project=name, used=taken, limit=limits.snapshots, wanted=snapshots
         )
 
 
@@ -125,4 +138,11 @@ def _usage(session: Session, project_id: str) -> Usage:
             int(entities["size"]) - size for entities, size in session.execute(growing).tuples()
         ),
         by_type=by_type,
+        snapshots=_snapshots(session, project_id),
     )
+
+
+def _snapshots(session: Session, project_id: str) -> dict[str, int]:
+    query = select(Snapshot.volume_type, func.count())
+    query = query.where(Snapshot.project_id == project_id).group_by(Snapshot.volume_type)
+    return dict(session.execute(query).tuples().all())

@@ -28,6 +28,8 @@ from evsd.services.evs.errors import (
     VolumeNotRetyped,
     VolumeUpdateEmpty,
 )
+from evsd.services.evs.lists import Found, Page, find_page
+from evsd.services.evs.snapshots.records import require_none_under_way
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import job_types, quotas
 from evsd.services.evs.volumes.batches import BatchCreation, parts_of
@@ -35,13 +37,14 @@ from evsd.services.evs.volumes.comparison import compare
 from evsd.services.evs.volumes.creation import Creation
 from evsd.services.evs.volumes.deletion import Deletion, Removal
 from evsd.services.evs.volumes.extension import Extension
-from evsd.services.evs.volumes.listing import Filters, Found, Page, find_page
+from evsd.services.evs.volumes.listing import Filters, wanted
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.records import find
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.evs.volumes.tags import values_by_key
 from evsd.services.evs.volumes.types import TYPES, name_of
 from evsd.services.kms.consumers import rename_dependent
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 
@@ -51,9 +54,11 @@ RETYPABLE = (VolumeStatus.AVAILABLE, VolumeStatus.IN_USE)
 class VolumeService:
     """The volumes of all projects."""
 
-    def __init__(self, database: Database, pool: Pool, own_use: OwnUse, jobs: Jobs) -> None:
+    def __init__(
+        self, database: Database, pool: Pool, own_use: OwnUse, disks: DiskSnapshots, jobs: Jobs
+    ) -> None:
         self._database, self._pool, self._jobs = database, pool, jobs
-        removal = Removal(database, pool, own_use)
+        removal = Removal(database, pool, own_use, disks)
         self._kinds = (
             Creation(database, pool, own_use, removal),
             Extension(database, pool, own_use),
@@ -83,6 +88,7 @@ class VolumeService:
             served = status == VolumeStatus.IN_USE
             if served and not volume.thin:  # its server would have to fill it beside its clients
                 raise AttachedVolumeNotExtendable(name=volume.name)
+            require_none_under_way(session, volume)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.EXTEND):
                 raise VolumeNotExtendable(name=volume.name, status=status)
             quotas.require(session, project_id, gigabytes=size_gib - volume.size_gib)
@@ -119,6 +125,7 @@ class VolumeService:
                 job = self._begin(session, job_types.DELETE, volume)
                 return finish(session, job.id)
             volume = find(session, project_id, volume_id)
+            require_none_under_way(session, volume)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.DELETE):
                 raise VolumeNotDeletable(name=volume.name, status=volume.status)
             job = self._begin(session, job_types.DELETE, volume)
@@ -129,10 +136,10 @@ class VolumeService:
         with self._database.reading() as session:
             return find(session, project_id, volume_id)
 
-    def list_page(self, project_id: str, page: Page, filters: Filters) -> Found:
+    def list_page(self, project_id: str, page: Page, filters: Filters) -> Found[Volume]:
         """One page of a project's volumes; raises `VolumeMarkerUnknown`."""
         with self._database.reading() as session:
-            return find_page(session, project_id, page, filters)
+            return find_page(session, wanted(project_id, filters), page)
 
     def summary(self, project_id: str) -> tuple[int, int, dict[str, list[str]]]:
         """How many volumes, of how many GiB, and the metadata that their users gave them."""

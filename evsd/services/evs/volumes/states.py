@@ -17,9 +17,11 @@ class VolumeStatus(StrEnum):
     IN_USE = "in-use"
     DETACHING = "detaching"
     EXTENDING = "extending"
+    ROLLBACKING = "rollbacking"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_EXTENDING = "error_extending"
+    ERROR_ROLLBACKING = "error_rollbacking"
     ERROR_DELETING = "error_deleting"
 
 
@@ -39,6 +41,10 @@ class VolumeEvent(StrEnum):
     EXTENSION_FAILED = "extension-failed"
     EXTENSION_ENDED_ATTACHED = "extension-ended-attached"  # done or not: it is as it was, or larger
     EXTENSION_ENDED_DETACHING = "extension-ended-detaching"
+    ROLL_BACK = "roll-back"
+    ROLLED_BACK = "rolled-back"
+    ROLLBACK_UNDONE = "rollback-undone"
+    ROLLBACK_FAILED = "rollback-failed"
     DELETE = "delete"
     DELETION_UNDONE = "deletion-undone"
     DELETE_FAILED = "delete-failed"
@@ -69,6 +75,12 @@ VOLUME_STATES = StateMachine(
         # Not published, where such a volume can only be deleted: its data is whole.
         (_S.ERROR_EXTENDING, _E.EXTEND): _S.EXTENDING,
         (_S.ERROR_EXTENDING, _E.DELETE): _S.DELETING,
+        (_S.AVAILABLE, _E.ROLL_BACK): _S.ROLLBACKING,
+        (_S.ERROR_ROLLBACKING, _E.ROLL_BACK): _S.ROLLBACKING,
+        (_S.ROLLBACKING, _E.ROLLED_BACK): _S.AVAILABLE,
+        (_S.ROLLBACKING, _E.ROLLBACK_UNDONE): _S.AVAILABLE,
+        (_S.ROLLBACKING, _E.ROLLBACK_FAILED): _S.ERROR_ROLLBACKING,
+        (_S.ERROR_ROLLBACKING, _E.DELETE): _S.DELETING,
         (_S.AVAILABLE, _E.DELETE): _S.DELETING,
         (_S.ERROR, _E.DELETE): _S.DELETING,
         (_S.ERROR_DELETING, _E.DELETE): _S.DELETING,
