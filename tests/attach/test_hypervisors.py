@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Evsd, running_evsd
+from tests.support.daemon import Evsd, running_evsd, until
 from tests.support.namespaces import own_mounts
+from tests.support.qmp import Monitor
 
 DOMAIN = """
 <domain type='qemu'>
@@ -51,9 +52,10 @@ def libvirt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("libvirt")
 
 
-@pytest.fixture(autouse=True)
-def detached(evsd: Evsd) -> Iterator[None]:
-    yield
+@pytest.fixture
+def data(evsd: Evsd) -> Iterator[str]:
+    """A volume that is detached afterwards."""
+    yield "data"
     evsd.ok("detach", "data")
 
 
@@ -86,9 +88,9 @@ def objects(words: list[str], option: str, **having: str) -> list[dict[str, obje
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_qemu_opens_what_it_is_told(evsd: Evsd, read_only: bool) -> None:
+def test_qemu_opens_what_it_is_told(evsd: Evsd, data: str, read_only: bool) -> None:
     extra = ("--read-only",) if read_only else ()
-    words = shlex.split(evsd.ok("attach", "data", "--transport", "qemu", *extra))
+    words = shlex.split(evsd.ok("attach", data, "--transport", "qemu", *extra))
     assert words[::2] == ["-blockdev", "-device"]
     assert f"serial={serial(evsd)}" in words[3]
     blockdev = json.loads(words[1])
@@ -97,10 +99,34 @@ def test_qemu_opens_what_it_is_told(evsd: Evsd, read_only: bool) -> None:
     assert re.search("^virtual size: 1 GiB", seen, re.M)
 
 
+def test_a_running_qemu_sees_that_its_volume_has_grown(evsd: Evsd, tmp_path: Path) -> None:
+    evsd.ok("create", "grows", "--size", "1G", "--key", "test-key")
+    disk = shlex.split(evsd.ok("attach", "grows", "--transport", "qemu"))
+    node = json.loads(disk[1])["node-name"]
+    socket = tmp_path / "qmp"
+    machine = ("-accel", "tcg", "-machine", "q35", "-nodefaults", "-display", "none", "-S")
+    with subprocess.Popen(
+        ["qemu-system-x86_64", *machine, "-qmp", f"unix:{socket},server=on,wait=off", *disk]
+    ) as qemu:
+        until(socket.exists)
+        monitor = Monitor(socket)
+        assert "block_resize" in evsd.ctl("extend", "grows", "--size", "2G").err
+        request = f'qemu-io {node} "read 0 512"'  # the guest is none that makes any
+        monitor("human-monitor-command", **{"command-line": request})
+        monitor("block_resize", **{"node-name": node, "size": 2 << 30})
+        nodes = {each["node-name"]: each for each in monitor("query-named-block-nodes")}
+        assert nodes[node]["image"]["virtual-size"] == 2 << 30
+        monitor.close()
+        qemu.kill()
+    evsd.ok("detach", "grows")
+
+
 @pytest.mark.parametrize("read_only", [False, True])
-def test_libvirt_understands_its_disk(evsd: Evsd, libvirt: Path, read_only: bool) -> None:
+def test_libvirt_understands_its_disk(
+    evsd: Evsd, data: str, libvirt: Path, read_only: bool
+) -> None:
     extra = ("--read-only",) if read_only else ()
-    words = qemu_of(evsd.ok("attach", "data", "--transport", "libvirt", *extra), libvirt)
+    words = qemu_of(evsd.ok("attach", data, "--transport", "libvirt", *extra), libvirt)
     [node] = objects(words, "-blockdev", driver="nbd")
     assert node["server"] == {"type": "unix", "path": socket_of(evsd)}
     [form] = objects(words, "-blockdev", driver="raw")
@@ -109,7 +135,7 @@ def test_libvirt_understands_its_disk(evsd: Evsd, libvirt: Path, read_only: bool
     assert (device["werror"], device["rerror"]) == ("stop", "stop")
 
 
-def test_a_script_gets_the_apis_answer_for_a_hypervisor_too(evsd: Evsd) -> None:
-    answer = evsd.object("attach", "data", "--transport", "qemu")
+def test_a_script_gets_the_apis_answer_for_a_hypervisor_too(evsd: Evsd, data: str) -> None:
+    answer = evsd.object("attach", data, "--transport", "qemu")
     assert answer["attachment"]["connector"]["mountpoint"] == ""
     assert answer["attachment"]["connection_info"]["data"]["socket"] == socket_of(evsd)

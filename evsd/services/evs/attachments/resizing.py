@@ -7,6 +7,8 @@ not, nor do other clients: they see it when they connect by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from evsd.connector import DeviceState
@@ -16,11 +18,16 @@ from evsd.services.evs.attachments.health import device_state
 from evsd.services.evs.attachments.states import AttachmentStatus
 from evsd.services.evs.tables import Attachment, Volume
 from evsd.services.evs.volumes.servable import Servable
+from evsd.serving.connected_clients import Client
 from evsd.serving.control import ControlFailed
 from evsd.serving.failures import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
 
 log = structlog.get_logger()
+
+QEMU = "qemu"  # the transport, as evsctl names it
+# It connects again with the guest's next request, and before that takes no larger size (7.2).
+_QEMU_REMEDY = "qemu's guest sees the new size when qemu is told: block_resize"
 
 
 class Resizing:
@@ -40,7 +47,7 @@ class Resizing:
         clients = self._servers.clients(attachment.id)
         if not clients:
             return ""  # who connects next sees it
-        if not all(client.device for client in clients) or not _rides_through(attachment):
+        if not _rides_through(attachment, clients):
             return _later(attachment, ", ".join(str(client) for client in clients))
         try:
             self._servable.check_key(call, volume, self._servable.header(volume))
@@ -48,7 +55,7 @@ class Resizing:
         except (PublishedError, ServerFailed) as error:
             return f"{_later(attachment, '')}: {error}"
         log.info("restarted for its new size", server=attachment.id, volume=volume.id)
-        return ""
+        return _QEMU_REMEDY if attachment.connector.transport == QEMU else ""
 
     def _grow(self, volume: Volume) -> None:
         """Else a server sees the new size only when its last client has gone."""
@@ -58,10 +65,18 @@ class Resizing:
             log.info("the server goes on with its size", volume=volume.id, reason=str(error))
 
 
-def _rides_through(attachment: Attachment) -> bool:
-    """Whether its device is the kernel's, with a watcher: that one waits for its next server."""
-    kernel = attachment.connector.transport == "kernel"
-    return kernel and device_state(attachment) == DeviceState.CONNECTED
+def _rides_through(attachment: Attachment, clients: Sequence[Client]) -> bool:
+    """Whether all of them wait for their next server and connect to it.
+
+    The kernel's device does while it has a watcher, and qemu as it was told to by evsctl.
+    """
+    if attachment.connector.transport == QEMU:
+        return all(client.program.startswith("qemu-system") for client in clients)
+    return (
+        all(client.device for client in clients)
+        and attachment.connector.transport == "kernel"
+        and device_state(attachment) == DeviceState.CONNECTED
+    )
 
 
 def _later(attachment: Attachment, who: str) -> str:
