@@ -118,6 +118,16 @@ class BodyTooSlow(PublishedError):
     template = "the request body did not arrive within {seconds} s"
 
 
+class BodyBrokenOff(PublishedError):
+    code, status = "APIGW.0201", 400
+    template = "the request body broke off"
+
+
+class BodyDiffers(PublishedError):
+    code, status = "APIGW.0201", 400
+    template = "the request body is not the one whose hash was signed"
+
+
 class BodyTooLong(PublishedError):
     code, status = "APIGW.0201", 413
     template = "the request body is longer than {limit} bytes"

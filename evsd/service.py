@@ -47,10 +47,13 @@ class Host:
 
 
 class Service(Resource):
-    """One service's part in evsd. It is made, prepared, started and closed, in this order."""
+    """One service's part in evsd. It is made, meets the others, is prepared, started and closed."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
+
+    def meet(self, services: Mapping[type[Service], Service]) -> None:
+        """Learn of the other services of this evsd, once all are made."""
 
     def prepare(self, ask: Ask) -> None:
         """Do what must be done with each new key process before anybody else may ask it."""

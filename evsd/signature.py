@@ -37,6 +37,7 @@ _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} Access=([A-Za-z0-9]{{1,64}}), ?SignedHeaders=([a-z0-9;-]+), "
     r"?Signature=([0-9a-f]{64})"
 )
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ACCESS = re.compile(rb"Access=([A-Za-z0-9]{1,64})")
 # What Node.js escapes where it reads a URL, and not where it sends one.
 _LEFT_BARE = re.compile(rb"['|^]")
@@ -55,9 +56,17 @@ class Signature:
 
 
 def read(
-    method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    method: str,
+    path: bytes,
+    query: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes | None,
 ) -> Signature:
-    """The signature of a received request; raises `CallerUnknown` for one that can't count."""
+    """The signature of a received request; raises `CallerUnknown` for one that can't count.
+
+    Of a body that is not there yet, None, the hash is what X-Sdk-Content-Sha256 says: whoever reads
+    it has to compare.
+    """
     # Values are UTF-8 on the wire, whatever HTTP says.
     names_received = [name.decode("latin-1").lower() for name, _ in headers]
     values = dict(zip(names_received, (_text(value) for _, value in headers), strict=True))
@@ -253,7 +262,14 @@ def _date(text: str) -> datetime:
     return datetime.strptime(text, DATE_FORMAT).replace(tzinfo=UTC)
 
 
-def _payload_digest(headers: Mapping[str, str], body: bytes) -> str:
+def _payload_digest(headers: Mapping[str, str], body: bytes | None) -> str:
+    if body is None:
+        claimed = headers.get("x-sdk-content-sha256", "")
+        if not _DIGEST.fullmatch(claimed):
+            raise CallerUnknown(
+                reason="a body of any length needs its SHA-256 in X-Sdk-Content-Sha256, signed"
+            )
+        return claimed
     digest = hashlib.sha256(body).hexdigest()
     if body and headers.get("x-sdk-content-sha256", digest) != digest:
         raise CallerUnknown(reason="X-Sdk-Content-Sha256 is not the hash of the body")

@@ -14,6 +14,7 @@ from evsd.services.evs.attachments.states import (
 )
 from evsd.services.evs.snapshots.states import SNAPSHOT_STATES, SnapshotEvent, SnapshotStatus
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
+from evsd.services.ims.states import IMAGE_STATES, ImageEvent, ImageStatus
 from evsd.services.kms.states import KEY_STATES, KeyEvent, KeyState
 from evsd.serving.states import SERVER_STATES, ServerEvent, ServerStatus
 from evsd.state_machine import StateMachine
@@ -57,6 +58,8 @@ rollbacking rolled-back available
 rollbacking rollback-undone available
 rollbacking rollback-failed error-rollbacking
 error-rollbacking delete deleting
+available upload uploading
+uploading uploaded available
 available delete deleting
 error delete deleting
 error-deleting delete deleting
@@ -83,6 +86,17 @@ attaching detach detaching
 attached detach detaching
 detaching detach detaching
 """
+IMAGES = """
+queued upload saving
+saving upload-undone queued
+saving saved active
+saving save-failed killed
+queued delete pending-delete
+active delete pending-delete
+killed delete pending-delete
+pending-delete deletion-undone active
+pending-delete delete-failed killed
+"""
 SERVERS = """
 wanted keep kept
 wanted end ending
@@ -102,9 +116,10 @@ def name(state: StrEnum) -> str:
         (VOLUME_STATES, VolumeStatus, VolumeEvent, VOLUMES),
         (SNAPSHOT_STATES, SnapshotStatus, SnapshotEvent, SNAPSHOTS),
         (ATTACHMENT_STATES, AttachmentStatus, AttachmentEvent, ATTACHMENTS),
+        (IMAGE_STATES, ImageStatus, ImageEvent, IMAGES),
         (SERVER_STATES, ServerStatus, ServerEvent, SERVERS),
     ],
-    ids=["key", "volume", "snapshot", "attachment", "server"],
+    ids=["key", "volume", "snapshot", "attachment", "image", "server"],
 )
 def test_the_table_allows_exactly_the_published_changes(
     machine: StateMachine[Any, Any], states: type[StrEnum], events: type[StrEnum], allowed: str

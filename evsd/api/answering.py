@@ -89,7 +89,8 @@ async def _record(request: Request, error: PublishedError) -> None:
 async def _named(request: Request) -> tuple[str, dict[str, str]]:
     """The key a request is about, and what else it names in path, body and headers."""
     named: dict[str, str] = {}
-    body = await request.body()
+    streamed = getattr(request.scope["route"], "streams", False)
+    body = b"" if streamed else await request.body()
     with contextlib.suppress(ValueError, RecursionError):  # no JSON may be why it was refused
         _collect(json.loads(body), named)
     named |= {name: _shortened(str(value)) for name, value in request.path_params.items()}

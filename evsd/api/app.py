@@ -65,6 +65,11 @@ class _Routes:
         found = scope["found"] = self._find(scope)
         return found is not None and found[0].takes_claims
 
+    def reads_itself(self, scope: Scope) -> bool:
+        """Whether the body is for the route to read, in pieces."""
+        route, _ = self._table.find(scope["method"], scope["path"])
+        return route is not None and scope["method"] in route.methods and route.streams
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         found = scope["found"] if "found" in scope else self._find(scope)

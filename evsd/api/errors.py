@@ -36,6 +36,9 @@ class Style:
     # Whether a project in the path is what the request works in, as X-Project-Id says too. Of IAM
     # it is a thing like others.
     in_project: bool = True
+    # Whether paths without a project work in the one that X-Project-Id names, or in the caller's
+    # default one.
+    project_in_header: bool = False
     storage: type[PublishedError] | None = None  # what a `StorageError` is here, if it differs
     fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
 

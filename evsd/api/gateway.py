@@ -34,7 +34,7 @@ class SignedRequest:
     path: bytes  # as received
     query: bytes
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: bytes | None  # None of one that is not read yet, see `streaming`
     peer_uid: int | None  # of a caller on the unix socket
     peer_is_server: bool  # it is one of evsd's own that serve volumes
     peer_address: str
@@ -62,12 +62,18 @@ class Gatekeeper(Protocol):
     def has_project(self, principal: Principal, project_id: str) -> bool:
         """Whether the project is one of the caller's domain."""
 
+    def default_project(self, principal: Principal) -> str:
+        """The id of the project that who names none works in."""
+
 
 class Behind(Protocol):
     """What is behind the gateway: all routes."""
 
     def takes_claims(self, scope: Scope) -> bool:
         """Whether a request may come in before its caller is known, see `Claim`."""
+
+    def reads_itself(self, scope: Scope) -> bool:
+        """Whether a request's body is for its route to read, see `streaming`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; of a caller whose claim is false by saying so."""
@@ -102,9 +108,10 @@ class Gateway:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["state"]["request_id"]
+        streamed = self._app.reads_itself(scope)
         try:
-            body = await _read_body_in_time(receive, _limit(scope))
-            scope["state"]["body"] = body
+            body = None if streamed else await _read_body_in_time(receive, _limit(scope))
+            scope["state"]["body"] = body or b""
             if not self._is_open(scope):
                 await self._learn_caller(scope, _signed(scope, body))
         except PublishedError as error:
@@ -113,7 +120,7 @@ class Gateway:
             log.exception("authentication failed")
             await refuse(InternalError(request_id=request_id), scope, receive, send)
         else:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, receive if body is None else _replay(body, receive), send)
 
     async def _learn_caller(self, scope: Scope, request: SignedRequest) -> None:
         state = scope["state"]
@@ -191,7 +198,7 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
     return replayed
 
 
-def _signed(scope: Scope, body: bytes) -> SignedRequest:
+def _signed(scope: Scope, body: bytes | None) -> SignedRequest:
     state: dict[str, Any] = scope["state"]
     return SignedRequest(
         method=scope["method"],

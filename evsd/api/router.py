@@ -38,6 +38,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+STREAMED = "x-streamed"  # among what OpenAPI shows of a route: it reads its body in pieces
+
 # FastAPI says things of a body that mean nothing to pydantic, and has it be silent while a route is
 # prepared; a model that is built later than that would still complain.
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
@@ -51,6 +53,7 @@ class Route:
     ) -> None:
         self.path, self.endpoint, self.options = path, endpoint, options
         self.style = router.style
+        self.streams = STREAMED in (options.get("openapi_extra") or {})
         self.methods = frozenset(options["methods"])
         self.segments = path.split("/")
         self._parameters = {

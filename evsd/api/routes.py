@@ -109,7 +109,7 @@ def open_to_all(permission: Permission) -> dict[str, Any]:
 
 async def _authorise(request: Request, permission: Permission) -> None:
     principal: Principal = request.state.principal
-    project_id = request.path_params.get("project_id", "")
+    project_id = request.path_params.get("project_id") or _project_in_header(request, principal)
     own = _is_own(request, principal, project_id)
     by_role = own and allowed(permission, principal.roles_in(project_id))
     request.state.call = Call(
@@ -131,6 +131,15 @@ async def _authorise(request: Request, permission: Permission) -> None:
         raise by_policy(request, style.foreign_project(project_id=project_id))
     if not by_role and not is_grantable(permission):
         raise forbidden(request, permission)
+
+
+def _project_in_header(request: Request, principal: Principal) -> str:
+    """The project of a path that has none; empty where the route is about no project."""
+    style: Style = request.scope["route"].style
+    if not style.project_in_header:
+        return ""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    return request.headers.get("x-project-id") or gatekeeper.default_project(principal) or "-"
 
 
 def by_policy(request: Request, error: PublishedError) -> PublishedError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from evsd.connector.nbd import Export, handshake
@@ -47,6 +47,31 @@ def write_data(socket: Path, pieces: Iterable[tuple[int, bytes]]) -> None:
         for offset, piece in pieces:
             send(export, WRITE, offset, len(piece), piece)
             receive(export)
+
+
+class Writer:
+    """A connection to write in order, what is zero left out: the export reads as zeros before.
+
+    For one thread at a time. Raises as `write_zeros` does.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._stack = ExitStack()
+        self._export = self._stack.enter_context(_connected(socket))
+
+    def write(self, offset: int, piece: bytes) -> None:
+        """A piece of any length."""
+        if piece.count(0) != len(piece):
+            send(self._export, WRITE, offset, len(piece), piece)
+            receive(self._export)
+
+    def finish(self) -> None:
+        """What was written is on disk."""
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Nobody needs it."""
+        self._export.sock.close()
 
 
 @contextmanager

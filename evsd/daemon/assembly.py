@@ -61,6 +61,8 @@ def serve(
         _look_at_age(database, accepts=accepts)
         host = _host(state, pool, settings, owners, database, keys)
         parts: list[Service] = [module.build(host) for module in modules("service")]
+        for part in parts:
+            part.meet({type(each): each for each in parts})
         stack.enter_context(keys).start(lambda ask: _prepare(parts, ask))
         stack.enter_context(host.servers).start()
         for part in parts:

@@ -20,6 +20,7 @@ from evsd.images.errors import (
 )
 from evsd.images.export import EXPORT_FORMATS, export_file, export_stream
 from evsd.images.file import Image, ImageFile, open_image, served_image
+from evsd.images.nbd import uri_of
 from evsd.images.new_file import new_file
 from evsd.images.sources import Source, inspect
 
@@ -42,4 +43,5 @@ __all__ = [
     "new_file",
     "open_image",
     "served_image",
+    "uri_of",
 ]

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-SERVICES: tuple[str, ...] = ("iam", "kms", "evs", "audit", "versions")
+SERVICES: tuple[str, ...] = ("iam", "kms", "evs", "ims", "audit", "versions")
 
 
 def load_records() -> None:

@@ -197,14 +197,14 @@ class ServerSupervisor(Resource):
     # --- evsd's own use ------------------------------------------------------------------------
 
     @contextmanager
-    def own_use(self, disk_id: str, key: KeyUse) -> Iterator[Path]:
+    def own_use(self, disk_id: str, key: KeyUse, *, read_only: bool = False) -> Iterator[Path]:
         """Serve a disk to evsd itself, on the socket this gives, until the block ends.
 
         For disks that nobody else has, or may have meanwhile. Raises `ServerFailed`; of those
         `ServerNotEnded` where a server of it can't be ended: it is as soon as that can be done.
         """
         self.end_own_use(disk_id)
-        server = NewServer(id=str(uuid.uuid4()), disk_id=disk_id, key=key, own=True)
+        server = NewServer(str(uuid.uuid4()), disk_id, key, read_only=read_only, own=True)
         with self._database.transaction() as session:
             self.records.plan(session, server)
         try:

@@ -36,7 +36,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('20261129_snapshots');
+INSERT INTO "alembic_version" VALUES('20261130_images');
 CREATE TABLE attachments (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -124,6 +124,35 @@ CREATE TABLE history (
 	PRIMARY KEY (id)
 );
 INSERT INTO "history" VALUES(1,0,0);
+CREATE TABLE images (
+	id VARCHAR(64) NOT NULL, 
+	project_id VARCHAR(64) NOT NULL, 
+	name VARCHAR(255) NOT NULL, 
+	description VARCHAR(1024) NOT NULL, 
+	status VARCHAR(32) NOT NULL, 
+	cmk_id VARCHAR(64) NOT NULL, 
+	data_key JSON NOT NULL, 
+	origin VARCHAR(80) NOT NULL, 
+	disk_format VARCHAR(16), 
+	container_format VARCHAR(16), 
+	size BIGINT, 
+	virtual_size BIGINT, 
+	checksum VARCHAR(64), 
+	min_disk INTEGER NOT NULL, 
+	min_ram INTEGER NOT NULL, 
+	protected BOOLEAN NOT NULL, 
+	properties JSON NOT NULL, 
+	tags JSON NOT NULL, 
+	user_name VARCHAR(64) NOT NULL, 
+	user_id VARCHAR(64) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	active_at DATETIME, 
+	PRIMARY KEY (id), 
+	UNIQUE (project_id, name), 
+	FOREIGN KEY(project_id) REFERENCES projects (id), 
+	FOREIGN KEY(cmk_id) REFERENCES keys (id)
+);
 CREATE TABLE jobs (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -325,3 +354,5 @@ CREATE INDEX ix_snapshots_project_id ON snapshots (project_id);
 CREATE INDEX ix_snapshots_volume_id ON snapshots (volume_id);
 CREATE INDEX ix_snapshots_group_id ON snapshots (group_id);
 CREATE INDEX ix_snapshots_status ON snapshots (status);
+CREATE INDEX ix_images_project_id ON images (project_id);
+CREATE INDEX ix_images_status ON images (status);

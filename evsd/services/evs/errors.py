@@ -395,6 +395,17 @@ class VolumeEncryptionInvalid(EvsError):
     )
 
 
+class VolumeKeyInherited(EvsError):
+    code, status = "EVS.1043", 400
+    template = "a volume made of {source} has the key of that: {fields} can't be given"
+    remedy_template = "leave them out; another key: evsctl image copy IMAGE NEW --key KEY"
+
+
+class ImageTooLarge(EvsError):
+    code, status = "EVS.2042", 400
+    template = "a volume of image {name} has {needed} GiB at least, not {value}"
+
+
 class DelegationMissing(EvsError):
     code, status = "EVS.2055", 400
     template = "the volume service may not use keys in project {project}"

@@ -48,6 +48,10 @@ class Authenticator(Gatekeeper):
         """Whether the project is one of the caller's domain."""
         return self._directory.has_project(principal, project_id)
 
+    def default_project(self, principal: Principal) -> str:
+        """The id of the project that who names none works in."""
+        return self._directory.default_project(principal)
+
     async def _authenticated(self, request: SignedRequest) -> Principal:
         if request.peer_uid is None:
             return await self._signer(request)

@@ -43,6 +43,7 @@ class Directory:
         self._user_id = Cache(database, _named)
         self._domain_id = Cache(database, _domain_named)
         self._domain_of = Cache(database, _domain_of)
+        self._default_of = Cache(database, _default_of)
         self._owners = {_name(uid): UnixUser(_name(uid), roles=ADMINISTRATOR) for uid in owners}
         self._unix = {**users, **self._owners}
 
@@ -117,6 +118,10 @@ class Directory:
         # Whatever stands in a path is remembered, so it must be short.
         return len(project_id) <= ID_LENGTH and self._domain_of(project_id) == principal.domain_id
 
+    def default_project(self, principal: Principal) -> str:
+        """The id of the project that a domain has from its first day, or "" if it has no more."""
+        return self._default_of(principal.domain_id) or ""
+
     def _of_settings(self, name: str) -> Roles:
         """What roles the settings, or having started evsd, give to a user of the default domain."""
         given = [mapped.roles for mapped in self._unix.values() if mapped.user == name]
@@ -157,6 +162,11 @@ def _named(session: Session, names: tuple[str, str]) -> str | None:
 
 def _domain_named(session: Session, name: str) -> str | None:
     return session.scalars(select(Domain.id).where(Domain.name == name)).first()
+
+
+def _default_of(session: Session, domain_id: str) -> str | None:
+    query = select(Project.id).where(Project.domain_id == domain_id, Project.name == DEFAULT)
+    return session.scalars(query).first()
 
 
 def _domain_of(session: Session, project_id: str) -> str | None:

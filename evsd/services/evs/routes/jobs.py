@@ -1,4 +1,4 @@
-"""Jobs of EVS, on their published path."""
+"""Jobs, on the published path that EVS and IMS share."""
 
 from __future__ import annotations
 
@@ -55,6 +55,14 @@ class BatchEntities(Model):
     sub_jobs: list[SubJob]
 
 
+class ImageEntities(Model):
+    """The image that a job of IMS is about, and how far it is, in percent."""
+
+    image_id: str
+    image_name: str
+    process_percent: float
+
+
 class ShowJobResponse(Model):
     """Of show job. `progress` is in percent, and not of the published fields."""
 
@@ -64,7 +72,7 @@ class ShowJobResponse(Model):
     progress: int
     begin_time: str
     end_time: str | None
-    entities: SnapshotEntities | JobEntities | GroupEntities | BatchEntities
+    entities: SnapshotEntities | JobEntities | GroupEntities | BatchEntities | ImageEntities
     error_code: str | None
     fail_reason: str | None
 
@@ -85,19 +93,23 @@ def show_job(job_id: str, call: Caller, evs: UsesEvs) -> ShowJobResponse:
         progress=evs.host.jobs.percent(job),
         begin_time=_time(job.begin_at),
         end_time=_time(job.end_at) if job.end_at else None,
-        entities=BatchEntities(sub_jobs=[_part(part) for part in parts])
-        if parts
-        else _entities(job),
+        entities=_entities(job, parts, evs.host.jobs.percent(job)),
         error_code=job.error_code,
         fail_reason=job.fail_reason,
     )
 
 
-def _entities(job: Job) -> SnapshotEntities | JobEntities | GroupEntities:
-    if GROUP in job.entities:
-        return GroupEntities(**job.entities)
-    about_snapshot = "snapshot_id" in job.entities
-    return (SnapshotEntities if about_snapshot else JobEntities)(**job.entities)
+def _entities(
+    job: Job, parts: list[Job], percent: int
+) -> SnapshotEntities | JobEntities | GroupEntities | BatchEntities | ImageEntities:
+    about = job.entities
+    if parts:
+        return BatchEntities(sub_jobs=[_part(part) for part in parts])
+    if "image_id" in about:
+        return ImageEntities(**about, process_percent=float(percent))
+    if GROUP in about:
+        return GroupEntities(**about)
+    return (SnapshotEntities if "snapshot_id" in about else JobEntities)(**about)
 
 
 def _part(job: Job) -> SubJob:

@@ -13,6 +13,7 @@ from evsd.services.evs.errors import (
     EvsFieldInvalid,
     EvsRequestInvalid,
     VolumeEncryptionInvalid,
+    VolumeKeyInherited,
     VolumePassthroughInvalid,
 )
 from evsd.services.evs.routes.fields import (
@@ -67,6 +68,8 @@ class WantedVolume(Model):
         """The same for the service; raises what form alone is refused with."""
         self._refuse_unsupported()
         metadata = dict(self.metadata or {})
+        if self.image_ref is not None:
+            _refuse_key(metadata)
         cmk_id, thick = _encryption(metadata), _provisioning(metadata) == THICK
         if metadata.get(PASSTHROUGH, "false") != "false":
             raise VolumePassthroughInvalid(value=metadata[PASSTHROUGH][:64])
@@ -82,12 +85,12 @@ class WantedVolume(Model):
             # What else of ours is in it was copied from another volume, and is not to be believed.
             metadata={name: text for name, text in metadata.items() if not name.startswith(OURS)},
             tags=self.tags or {},
+            image_id=self.image_ref,
         )
 
     def _refuse_unsupported(self) -> None:
         unsupported = {
             "snapshot_id": self.snapshot_id is not None,
-            "imageRef": self.image_ref is not None,
             "backup_id": self.backup_id is not None,
             "source_volid": self.source_volid is not None,
             "multiattach": self.multiattach,
@@ -97,6 +100,13 @@ class WantedVolume(Model):
             raise EvsRequestInvalid(
                 reason=f"{', '.join(refused)} is not supported by this version of evsd"
             )
+
+
+def _refuse_key(metadata: dict[str, str]) -> None:
+    """What is made of something encrypted inherits its key."""
+    fields = [name for name in (ENCRYPTED, CMK_ID) if name in metadata]
+    if fields:
+        raise VolumeKeyInherited(source="an image", fields=" and ".join(fields))
 
 
 def _provisioning(metadata: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Volume
+from evsd.services.evs.volumes.images import OfferedImages
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.store.database import Database
 
@@ -21,11 +22,11 @@ UNDER_WAY = (VolumeStatus.CREATING, VolumeStatus.EXTENDING, VolumeStatus.DELETIN
 log = structlog.get_logger()
 
 
-def compare(database: Database, pool: Pool) -> None:
+def compare(database: Database, pool: Pool, images: OfferedImages) -> None:
     """Say what differs; the sizes of a database from a backup are corrected."""
     if database.restored:
         _take_sizes_from_files(database, pool)
-    _compare_names(database, pool)
+    _compare_names(database, pool, images)
 
 
 def _take_sizes_from_files(database: Database, pool: Pool) -> None:
@@ -41,14 +42,15 @@ def _take_sizes_from_files(database: Database, pool: Pool) -> None:
                     session.get_one(Volume, volume.id).size_gib = size_gib
 
 
-def _compare_names(database: Database, pool: Pool) -> None:
+def _compare_names(database: Database, pool: Pool, images: OfferedImages) -> None:
     """Say which volumes have no file, and which files no volume."""
     with database.reading() as session:
         volumes = {
             pool.path(volume_id).name: name
             for volume_id, name in session.execute(select(Volume.id, Volume.name))
         }
-    files = pool.names()
+        of_images = {pool.path(disk_id).name for disk_id in images.known.disks(session)}
+    files = pool.names() - of_images
     for file in sorted(volumes.keys() - files):
         log.error("the file of a volume is missing", name=volumes[file], file=file)
     for file in sorted(files - volumes.keys()):

@@ -1,6 +1,7 @@
 """Creating volumes: the record is there before the file; where that fails, neither is left.
 
-A thick volume is filled, and does not exist before that has ended. After an interruption the file
+A thick volume is filled, one of an image gets what is in that, and neither exists before that has
+ended. After an interruption the file
 says how far it came: one that is whole makes a volume, any other is removed with its record.
 """
 
@@ -24,6 +25,7 @@ from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import job_types
 from evsd.services.evs.volumes.deletion import Removal, forget, interrupted
 from evsd.services.evs.volumes.failures import FAILURES, published
+from evsd.services.evs.volumes.images import OfferedImages, copy_image
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
@@ -49,6 +51,7 @@ class NewVolume:
     cmk_id: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    image_id: str | None = None
 
 
 class FileUnreadable(Exception):
@@ -65,22 +68,34 @@ class Creation(JobKind):
     name = job_types.CREATE
     failures: ClassVar = (*FAILURES, FileUnreadable)
 
-    def __init__(self, database: Database, pool: Pool, own_use: OwnUse, removal: Removal) -> None:
-        self._database, self._pool = database, pool
+    def __init__(
+        self,
+        database: Database,
+        pool: Pool,
+        own_use: OwnUse,
+        removal: Removal,
+        images: OfferedImages,
+    ) -> None:
+        self._database, self._pool, self._images = database, pool, images
         self._own_use, self._removal = own_use, removal
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:
-        """A thick volume is filled; what is left of an interrupted one is soon dealt with."""
-        return bool(job.arguments.get("thick")) and not resumed
+        """A thick volume is filled, as one of an image is; after an interruption none is."""
+        filled = job.arguments.get("thick") or job.arguments.get(job_types.IMAGE)
+        return bool(filled) and not resumed
 
     def run(self, job: Job, work: Work) -> None:
         """Make the file, and fill it."""
         with self._database.reading() as session:
             volume = session.get_one(Volume, job_types.volume_of(job))
-        header = _header(volume, decode(ServiceKey, job.arguments["key"]))
+        image_id = job.arguments.get(job_types.IMAGE)
+        header = _header(volume, decode(ServiceKey, job.arguments["key"]), empty=image_id is None)
         self._pool.create(header)
         if not header.thin:
             preallocate(self._own_use, volume.id, 0, header.size, work)
+        if image_id is not None:
+            copy_image(self._own_use, self._images, image_id, volume.id, work)
+        if header.settled < header.size:
             self._pool.settle(volume.id)
 
     def resume(self, job: Job, work: Work) -> None:  # noqa: ARG002
@@ -118,7 +133,8 @@ class Creation(JobKind):
 
 def arguments_of(wanted: NewVolume, key: ServiceKey) -> dict[str, Any]:
     """What the job works with: the header keeps more of a data key than the volume's record."""
-    return {"thick": wanted.thick, "key": encode(ServiceKey, key)}
+    of_image = {} if wanted.image_id is None else {job_types.IMAGE: wanted.image_id}
+    return {"thick": wanted.thick, "key": encode(ServiceKey, key), **of_image}
 
 
 def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
@@ -145,12 +161,12 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -
     )
 
 
-def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
+def _header(volume: Volume, key: ServiceKey, *, empty: bool) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
         size=volume.size_gib * GIB,
-        settled=volume.size_gib * GIB if volume.thin else 0,
+        settled=volume.size_gib * GIB if volume.thin and empty else 0,
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,

@@ -12,6 +12,7 @@ from evsd.services.evs.tables import Volume
 
 CREATE, DELETE, EXTEND = "createVolume", "deleteVolume", "extendVolume"
 BATCH_CREATE, RETYPE = "batchCreateVolume", "retypeVolume"
+IMAGE = "image_id"  # among the arguments of a creation: what the volume is made of
 PARTS = "sub_jobs"  # the ids of the jobs that a job of several volumes consists of
 
 

@@ -28,6 +28,7 @@ from evsd.services.evs.volumes import client_tokens, job_types, quotas
 from evsd.services.evs.volumes.batches import names_of
 from evsd.services.evs.volumes.client_tokens import RequestToken
 from evsd.services.evs.volumes.creation import NewVolume, arguments_of, new_record
+from evsd.services.evs.volumes.images import OfferedImages
 from evsd.services.evs.volumes.records import add_record
 from evsd.services.evs.volumes.tags import require_few
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
@@ -38,8 +39,16 @@ from evsd.store.database import Database
 class NewVolumes:
     """Volumes that are asked for, of all projects."""
 
-    def __init__(self, database: Database, keys: KeyProcess, jobs: Jobs, zone: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyProcess,
+        jobs: Jobs,
+        zone: str,
+        images: OfferedImages,
+    ) -> None:
         self._database, self._keys, self._jobs, self._zone = database, keys, jobs, zone
+        self._images = images
 
     def check(self, project_id: str, wanted: NewVolume, count: int = 1) -> None:
         """Refuse what can't be made: `create` has the last word.
@@ -48,6 +57,7 @@ class NewVolumes:
         `VolumeTagQuotaExceeded`, and what a quota refuses.
         """
         with self._database.reading() as session:
+            self._of_image(session, project_id, wanted)
             _check(session, project_id, self._each(wanted, count))
 
     def create(
@@ -64,6 +74,7 @@ class NewVolumes:
             begun = client_tokens.find_job(session, call.project_id, token)
             if begun is not None:
                 return begun
+            wanted = self._of_image(session, call.project_id, wanted)
             each = self._each(wanted, count)
             # Before data keys are made for nothing, and in the same look at the records: a request
             # that is repeated meanwhile would find the name taken by itself.
@@ -73,6 +84,7 @@ class NewVolumes:
             begun = client_tokens.find_job(session, call.project_id, token)
             if begun is not None:  # by one that came at the same time
                 return begun
+            self._of_image(session, call.project_id, wanted)  # it may have gone meanwhile
             job = self._enter(session, call, each, keys)
             client_tokens.remember(session, call.project_id, token, job)
         return self._jobs.start(job)
@@ -99,6 +111,14 @@ class NewVolumes:
         job = self._jobs.begin(session, job_types.CREATE, call.project_id, about, **arguments)
         add_record(session, volume)
         return job
+
+    def _of_image(self, session: Session, project_id: str, wanted: NewVolume) -> NewVolume:
+        """With the key of the image, if it is of one; raises what that can't be used for."""
+        if wanted.image_id is None:
+            return wanted
+        images, size = self._images.known, wanted.size_gib
+        cmk_id = images.require(session, project_id, wanted.image_id, size)
+        return replace(wanted, cmk_id=cmk_id)
 
     def _each(self, wanted: NewVolume, count: int) -> dict[str, NewVolume]:
         """Each of the volumes as it is to be, by its id."""

@@ -23,7 +23,7 @@ class OwnUse:
         self._database, self._servable, self._servers = database, servable, servers
 
     @contextmanager
-    def serve(self, volume_id: str) -> Iterator[Path]:
+    def serve(self, volume_id: str, *, read_only: bool = False) -> Iterator[Path]:
         """Serve it until the block ends, on the socket this gives.
 
         Raises `DelegationMissing`, `VolumeKeyNotEnabled`, `AttachFailed`; `DetachFailed` where a
@@ -35,7 +35,8 @@ class OwnUse:
             project = session.get_one(Project, volume.project_id)
         call = service_call(volume, project, "evsd", volume.id)
         self._servable.check_key(call, volume, self._servable.header(volume))
-        serving = self._servers.own_use(volume_id, key_use(volume, project))
+        use = key_use(volume, project)
+        serving = self._servers.own_use(volume_id, use, read_only=read_only)
         with _told_of(volume_id, volume.name), serving as socket:
             yield socket
 

@@ -37,6 +37,7 @@ from evsd.services.evs.volumes.comparison import compare
 from evsd.services.evs.volumes.creation import Creation
 from evsd.services.evs.volumes.deletion import Deletion, Removal
 from evsd.services.evs.volumes.extension import Extension
+from evsd.services.evs.volumes.images import OfferedImages
 from evsd.services.evs.volumes.listing import Filters, wanted
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.records import find
@@ -55,12 +56,19 @@ class VolumeService:
     """The volumes of all projects."""
 
     def __init__(
-        self, database: Database, pool: Pool, own_use: OwnUse, disks: DiskSnapshots, jobs: Jobs
+        self,
+        database: Database,
+        pool: Pool,
+        own_use: OwnUse,
+        disks: DiskSnapshots,
+        jobs: Jobs,
+        images: OfferedImages,
     ) -> None:
         self._database, self._pool, self._jobs = database, pool, jobs
+        self._images = images
         removal = Removal(database, pool, own_use, disks)
         self._kinds = (
-            Creation(database, pool, own_use, removal),
+            Creation(database, pool, own_use, removal, images),
             Extension(database, pool, own_use),
             Deletion(removal),
         )
@@ -71,7 +79,7 @@ class VolumeService:
         """Go on with jobs that were interrupted, then look at what is in the pool."""
         self._jobs.resume(*self._kinds)
         self._jobs.resume(self._batches)  # when its parts have ended
-        compare(self._database, self._pool)
+        compare(self._database, self._pool, self._images)
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
         """Make the volume larger; returns the job, which is running for a thick one.

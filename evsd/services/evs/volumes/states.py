@@ -19,6 +19,7 @@ class VolumeStatus(StrEnum):
     EXTENDING = "extending"
     ROLLBACKING = "rollbacking"
     DELETING = "deleting"
+    UPLOADING = "uploading"
     ERROR = "error"
     ERROR_EXTENDING = "error_extending"
     ERROR_ROLLBACKING = "error_rollbacking"
@@ -45,6 +46,8 @@ class VolumeEvent(StrEnum):
     ROLLED_BACK = "rolled-back"
     ROLLBACK_UNDONE = "rollback-undone"
     ROLLBACK_FAILED = "rollback-failed"
+    UPLOAD = "upload"
+    UPLOADED = "uploaded"  # or not: it is as it was
     DELETE = "delete"
     DELETION_UNDONE = "deletion-undone"
     DELETE_FAILED = "delete-failed"
@@ -81,6 +84,8 @@ VOLUME_STATES = StateMachine(
         (_S.ROLLBACKING, _E.ROLLBACK_UNDONE): _S.AVAILABLE,
         (_S.ROLLBACKING, _E.ROLLBACK_FAILED): _S.ERROR_ROLLBACKING,
         (_S.ERROR_ROLLBACKING, _E.DELETE): _S.DELETING,
+        (_S.AVAILABLE, _E.UPLOAD): _S.UPLOADING,
+        (_S.UPLOADING, _E.UPLOADED): _S.AVAILABLE,
         (_S.AVAILABLE, _E.DELETE): _S.DELETING,
         (_S.ERROR, _E.DELETE): _S.DELETING,
         (_S.ERROR_DELETING, _E.DELETE): _S.DELETING,

@@ -1,0 +1,1 @@
+"""IMS: private images, encrypted, of volumes and of files."""
