@@ -108,8 +108,8 @@ class CallerUnknown(PublishedError):
     code, status = "APIGW.0301", 401
     template = "Incorrect IAM authentication information: {reason}"
     remedy_template = (
-        "use the unix socket as a user evsd knows, or sign with a pair that "
-        "evsctl access-key create has printed"
+        "use the unix socket as a user evsd knows, or sign with a pair that evsctl access-key "
+        "create has printed; OpenStack's clients send it, or a token of evsctl token create"
     )
 
 

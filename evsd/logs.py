@@ -39,7 +39,8 @@ def configure_logging(to: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Never with the values of variables, as its own choice has them: some are secrets.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if to.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

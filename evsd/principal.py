@@ -24,7 +24,8 @@ class Principal:
     roles: Roles
     source: str
     project_roles: Mapping[str, Roles] = field(default_factory=dict)
-    temporary: bool = False  # signed with temporary credentials
+    temporary: bool = False  # signed with temporary credentials, or has a token
+    access: str = ""  # the access key it has signed with, or sent
 
     def roles_in(self, project_id: str) -> Roles:
         """The roles that count in a project; in the domain itself for an empty id."""

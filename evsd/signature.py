@@ -226,8 +226,6 @@ def _instead(values: Mapping[str, str], query: bytes) -> str:
     scheme = _SCHEME.match(values.get("authorization", ""))
     if scheme is None and b"X-Amz-Signature=" in query:
         return f"the request has an AWS signature in its query; {wanted}"
-    if scheme is None and "x-auth-token" in values:
-        return f"the request has a token in X-Auth-Token, which is none of evsd's; {wanted}"
     if scheme is None:
         return f"the request has no {ALGORITHM} signature"
     if scheme[1] == ALGORITHM:

@@ -35,6 +35,7 @@ async def answered(
 ) -> Answer | Response:
     """The answer to a request, whatever comes of it."""
     try:
+        request.state.headers = style.headers(request)
         return await handle(request)
     except PublishedError as error:
         return await _refuse(request, error, style)
@@ -69,7 +70,7 @@ async def _refuse(request: Request, error: PublishedError, style: Style) -> Resp
             await _record(request, error)
         except PublishedError as unrecorded:
             error = unrecorded
-    return style.respond(error, request.state.request_id)
+    return style.respond(error, request)
 
 
 def _belongs_on_record(request: Request, error: PublishedError) -> bool:

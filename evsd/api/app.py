@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 import evsd
 from evsd.api.claim import Claim
 from evsd.api.direct import Direct
-from evsd.api.errors import gateway_body
+from evsd.api.errors import gateway_response
 from evsd.api.gateway import Gatekeeper, Gateway, refuse
 from evsd.api.router import RouteTable
 from evsd.api.routes import no_such_api
@@ -130,5 +130,4 @@ def _declare_path_parameters(path: str, operation: dict[str, Any]) -> None:
 
 
 async def _no_route(request: Request, _error: Exception) -> JSONResponse:
-    error = no_such_api(request)
-    return JSONResponse(gateway_body(error, request.state.request_id), error.status)
+    return gateway_response(no_such_api(request), request.scope)

@@ -5,18 +5,27 @@ The errors themselves are in `evsd.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.types import Scope
 
 from evsd import errors as e
 from evsd.errors import PublishedError
 
 JSON_TYPE = "Content-Type: application/json"
 Body = Callable[[PublishedError], dict[str, Any]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def no_headers(request: Request) -> dict[str, str]:
+    """What answers say in their headers where nothing is published: no more than all do."""
+    del request
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +48,19 @@ class Style:
     # Whether paths without a project work in the one that X-Project-Id names, or in the caller's
     # default one.
     project_in_header: bool = False
+    # What all its answers say in their headers; it may refuse what a request says in its own.
+    headers: Callable[[Request], dict[str, str]] = no_headers
     storage: type[PublishedError] | None = None  # what a `StorageError` is here, if it differs
     fields: Mapping[str, type[PublishedError]] = field(default_factory=dict)
 
-    def respond(self, error: PublishedError, request_id: str) -> JSONResponse:
+    def respond(self, error: PublishedError, request: Request) -> JSONResponse:
         """The error as this service publishes it; the gateway's own are the same everywhere."""
         if self.storage is not None and isinstance(error, e.StorageError):
             error = e.retold(error, self.storage)
         gateway = isinstance(error, e.CallerUnknown | e.ApiNotFound)
-        body = gateway_body(error, request_id) if gateway else self.body(error)
-        return JSONResponse(body, error.status)
+        if gateway:
+            return gateway_response(error, request.scope)
+        return JSONResponse(self.body(error), error.status)
 
     def of_validation(self, failed: RequestValidationError) -> PublishedError:
         """The published error of the first thing that is wrong with a request."""
@@ -73,11 +85,48 @@ def _shorten(value: object) -> object:
     return value if len(text) <= 64 else text[:61] + "..."
 
 
-def gateway_body(error: PublishedError, request_id: str) -> dict[str, Any]:
-    """The API gateway's own errors; `message` is what clients made for other clouds show."""
+# OpenStack's names of what went wrong, by status.
+_FAULTS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    409: "conflictingRequest",
+    413: "overLimit",
+    429: "overLimit",
+    503: "serviceUnavailable",
+}
+
+
+def fault_body(error: PublishedError) -> dict[str, Any]:
+    """An error as OpenStack's services draw it; the published code is for our own client."""
+    kind = _FAULTS.get(error.status, "badRequest" if error.status < 500 else "computeFault")
+    return {kind: {"code": error.status, "message": error.text, "error_code": error.code}}
+
+
+def gateway_response(error: PublishedError, scope: Scope) -> JSONResponse:
+    """The answer to a request of which no service has heard, or that it left to the gateway."""
+    body = gateway_body(error, scope["state"]["request_id"], scope["headers"])
+    return JSONResponse(body, error.status)
+
+
+def gateway_body(error: PublishedError, request_id: str, headers: Headers = ()) -> dict[str, Any]:
+    """The API gateway's own errors, as the client understands them that has sent these headers.
+
+    `message` is what clients made for other clouds show. OpenStack's want nothing but objects.
+    """
+    if _by_openstack(headers):
+        return fault_body(error)
     return {
         "error_code": error.code,
         "error_msg": error.text,
         "message": error.text,
         "request_id": request_id,
     }
+
+
+def _by_openstack(headers: Headers) -> bool:
+    """Whether it shows who it is by HTTP Basic or a token: those who sign are the cloud's."""
+    return any(
+        name == b"x-auth-token" or (name == b"authorization" and value[:5].lower() == b"basic")
+        for name, value in headers
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from fastapi.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 import evsd
 from evsd.api.claim import Claim
-from evsd.api.errors import gateway_body
+from evsd.api.errors import gateway_response
 from evsd.errors import BodyTooLong, BodyTooSlow, InternalError, PublishedError
 from evsd.principal import Principal
 
@@ -38,7 +38,13 @@ class SignedRequest:
     peer_uid: int | None  # of a caller on the unix socket
     peer_is_server: bool  # it is one of evsd's own that serve volumes
     peer_address: str
+    by_tls: bool
     request_id: str
+
+    @property
+    def is_confidential(self) -> bool:
+        """Whether nobody on the way can have read it: it came by TLS, or from this host."""
+        return self.peer_uid is not None or self.by_tls or _is_loopback(self.peer_address)
 
 
 class Gatekeeper(Protocol):
@@ -137,7 +143,7 @@ class Gateway:
 
 
 class _Responder:
-    """Adds the request id to the answer, and evsd's version, and remembers its status."""
+    """Adds to the answer's headers what all have and its service's own; remembers its status."""
 
     def __init__(self, send: Send, state: dict[str, Any]) -> None:
         self._send, self._state = send, state
@@ -149,14 +155,15 @@ class _Responder:
             headers = [(b"x-request-id", self._state["request_id"].encode())]
             if "principal" in self._state:  # strangers are not told
                 headers.append((b"x-evsd-version", evsd.__version__.encode()))
+            said: dict[str, str] = self._state.get("headers", {})
+            headers += [(name.lower().encode(), value.encode()) for name, value in said.items()]
             message["headers"] = [*message.get("headers", []), *headers]
         await self._send(message)
 
 
 async def refuse(error: PublishedError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request of which no service has heard."""
-    body = gateway_body(error, scope["state"]["request_id"])
-    await JSONResponse(body, error.status)(scope, receive, send)
+    await gateway_response(error, scope)(scope, receive, send)
 
 
 def _limit(scope: Scope) -> int:
@@ -209,5 +216,13 @@ def _signed(scope: Scope, body: bytes | None) -> SignedRequest:
         peer_uid=state.get("peer_uid"),
         peer_is_server=state.get("peer_is_server", False),
         peer_address=scope["client"][0] if scope.get("client") else "",
+        by_tls=scope["scheme"] == "https",
         request_id=state["request_id"],
     )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -11,6 +11,9 @@ from evsd.cli.output import Session, card, output_option, pass_session, table, y
 PATH = "/v3.0/OS-CREDENTIAL/credentials"
 TEMPORARY = "/v3.0/OS-CREDENTIAL/securitytokens"
 
+minutes_option = click.option(
+    "--minutes", type=int, default=15, help="How long it is good for: 15 to 1440."
+)
 user_option = click.option(
     "--user", metavar="USER", help="Of this user, a name or id; else your own."
 )
@@ -28,7 +31,7 @@ def access_key() -> None:
 @pass_session
 def create(session: Session, user: str | None, description: str) -> None:
     """Create a pair that acts as its user; the secret is shown only now."""
-    wanted = {"description": description, **_user_id(session, user)}
+    wanted = {"description": description, **user_id(session, user)}
     answer = session.api.request("POST", PATH, {"credential": wanted})
     session.show(answer, lambda: pair(answer["credential"]))
 
@@ -39,7 +42,7 @@ def create(session: Session, user: str | None, description: str) -> None:
 @pass_session
 def list_access_keys(session: Session, user: str | None) -> None:
     """List access keys."""
-    answer = session.api.request("GET", PATH, query=_user_id(session, user))
+    answer = session.api.request("GET", PATH, query=user_id(session, user))
     columns = ["access key", "status", "created", "description"]
     empty = "no access keys; evsctl access-key create makes one"
     session.show(answer, lambda: table(map(_row, answer["credentials"]), columns, empty))
@@ -86,7 +89,7 @@ def delete(session: Session, access: str) -> None:
 
 
 @access_key.command()
-@click.option("--minutes", type=int, default=15, help="How long it is good for: 15 to 1440.")
+@minutes_option
 @output_option
 @pass_session
 def temporary(session: Session, minutes: int) -> None:
@@ -114,7 +117,8 @@ def _set_status(session: Session, access: str, status: str) -> None:
     session.show(answer, lambda: f"access key {access} is {status}")
 
 
-def _user_id(session: Session, user: str | None) -> dict[str, str]:
+def user_id(session: Session, user: str | None) -> dict[str, str]:
+    """The field that names a user, by its name or id; none where none is named."""
     return {} if user is None else {"user_id": session.api.identity("users", user)["id"]}
 
 

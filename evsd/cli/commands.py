@@ -25,6 +25,7 @@ MODULES = {
     "status": ("status",),
     "users": ("group", "user"),
     "version": ("version",),
+    "tokens": ("token",),
     "tags": ("list_tags", "tag", "untag"),
     "volumes": ("delete", "extend", "list_volumes", "recover", "show", "update"),
 }

@@ -370,9 +370,19 @@ def new_data_key(bits: int) -> bytes:
 
 def new_access_key() -> tuple[str, str]:
     """An access key id of 20 characters and its secret of 40."""
-    letters = string.ascii_uppercase + string.digits
-    access = "".join(secrets.choice(letters) for _ in range(20))
-    return access, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(40))
+    return _new_id(), "".join(
+        secrets.choice(string.ascii_letters + string.digits) for _ in range(40)
+    )
+
+
+def new_bearer_token() -> tuple[str, str]:
+    """A token's id of 20 characters, and the token: its id, a dot, and 43 characters of secret."""
+    token_id = _new_id()
+    return token_id, f"{token_id}.{secrets.token_urlsafe(32)}"
+
+
+def _new_id() -> str:
+    return "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(20))
 
 
 def new_security_token() -> str:

@@ -36,7 +36,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('20261130_images');
+INSERT INTO "alembic_version" VALUES('20261130_bearer_tokens');
 CREATE TABLE attachments (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -57,6 +57,18 @@ CREATE TABLE audit_marks (
 	sequence INTEGER NOT NULL, 
 	hash VARCHAR(64) NOT NULL, 
 	PRIMARY KEY (id)
+);
+CREATE TABLE bearer_tokens (
+	id VARCHAR(64) NOT NULL, 
+	user_id VARCHAR(64) NOT NULL, 
+	access VARCHAR(64), 
+	token_sha256 VARCHAR(64) NOT NULL, 
+	description VARCHAR(255) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	expires_at DATETIME NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE, 
+	FOREIGN KEY(access) REFERENCES access_keys (access) ON DELETE CASCADE
 );
 CREATE TABLE client_tokens (
 	project_id VARCHAR(64) NOT NULL, 
@@ -356,3 +368,6 @@ CREATE INDEX ix_snapshots_group_id ON snapshots (group_id);
 CREATE INDEX ix_snapshots_status ON snapshots (status);
 CREATE INDEX ix_images_project_id ON images (project_id);
 CREATE INDEX ix_images_status ON images (status);
+CREATE INDEX ix_bearer_tokens_user_id ON bearer_tokens (user_id);
+CREATE INDEX ix_bearer_tokens_access ON bearer_tokens (access);
+CREATE INDEX ix_bearer_tokens_expires_at ON bearer_tokens (expires_at);

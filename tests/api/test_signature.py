@@ -265,8 +265,6 @@ def test_what_decides_may_not_be_there_twice(signer: Signer, name: str) -> None:
         ),
         ({"authorization": "AWS AKIDEXAMPLE:c2VjcmV0"}, "", "AWS of AWS"),
         ({}, "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00", "an AWS signature"),
-        ({"x-auth-token": "top-secret"}, "", "X-Auth-Token"),
-        ({"authorization": "Basic dG9wLXNlY3JldDp4"}, "", "Basic"),
         ({"authorization": "Bearer top-secret"}, "", "Bearer"),
         ({"authorization": "SDK-HMAC-SM3 Access=A"}, "", "SDK-HMAC-SM3"),
         ({"authorization": "V11-HMAC-SHA256 Credential=A"}, "", "V11-HMAC-SHA256"),
@@ -274,7 +272,7 @@ def test_what_decides_may_not_be_there_twice(signer: Signer, name: str) -> None:
         ({}, "", "no SDK-HMAC-SHA256 signature"),
     ],
 )
-def test_who_proves_it_in_another_way_learns_which_is_wanted(
+def test_who_proves_it_in_no_known_way_learns_which_is_wanted(
     signer: Signer, headers: dict[str, str], query: str, named: str
 ) -> None:
     answer = signer.http.get(PATH + query, headers=headers)

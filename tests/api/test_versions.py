@@ -22,8 +22,11 @@ def stranger(tcp_evsd: Evsd) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_all_services_versions_are_listed_for_whoever_asks(stranger: httpx.Client) -> None:
-    versions = {version["id"]: version for version in stranger.get("/").json()["versions"]}
+@pytest.mark.parametrize("path", ["/", "/versions"])
+def test_all_services_versions_are_listed_for_whoever_asks(
+    stranger: httpx.Client, path: str
+) -> None:
+    versions = {version["id"]: version for version in stranger.get(path).json()["versions"]}
     assert set(versions) == {"v1.0", "v2.0", "v2.1", "v3.0"}
     assert (versions["v3.0"]["min_version"], versions["v3.0"]["status"]) == ("3.0", "CURRENT")
 

@@ -27,6 +27,7 @@ MISSING = {
     "group_id": "4" * 32,
     "agency_id": "5" * 32,
     "access": "A" * 20,
+    "token_id": "B" * 20,
     "key_id": MISSING_UUID,
     "volume_id": MISSING_UUID,
     "snapshot_id": MISSING_UUID,
@@ -65,6 +66,7 @@ CREDENTIALS, CREDENTIAL = (
     "/v3.0/OS-CREDENTIAL/credentials/{access}",
 )
 SECURITY_TOKENS = "/v3.0/OS-CREDENTIAL/securitytokens"
+TOKENS, TOKEN = "/v3.0/OS-CREDENTIAL/tokens", "/v3.0/OS-CREDENTIAL/tokens/{token_id}"
 
 
 @dataclass(frozen=True)
@@ -192,14 +194,18 @@ def _own_or_all(route: Route, caller: Caller, other: Caller) -> str:
         )
     if (route.method, route.path) == ("POST", CREDENTIALS):
         bodies = ({"credential": {}}, {"credential": {"user_id": "{user_id}"}})
-    if (route.method, route.path) == ("GET", CREDENTIALS):
-        theirs_path = Route("GET", f"{CREDENTIALS}?user_id={{user_id}}", {})
+    if (route.method, route.path) in (("GET", CREDENTIALS), ("GET", TOKENS)):
+        theirs_path = Route("GET", f"{route.path}?user_id={{user_id}}", {})
         return "own" if forbidden(ask(caller.http, theirs_path, theirs)) else "all"
     if (route.method, route.path) == ("DELETE", CREDENTIAL):
         victim = other.ask("POST", CREDENTIALS, {"credential": {}})["credential"]["access"]
         gone = ask(caller.http, route, {**theirs, "access": victim}).status_code == 204
         if not gone:
             other.ask("DELETE", f"{CREDENTIALS}/{victim}")
+        return "all" if gone else "own"
+    if (route.method, route.path) == ("DELETE", TOKEN):
+        victim = other.ask("POST", TOKENS, {"token": {}})["token"]["id"]
+        gone = ask(caller.http, route, {**theirs, "token_id": victim}).status_code == 204
         return "all" if gone else "own"
     if (route.method, route.path) == ("PUT", CREDENTIAL):
         bodies = ({"credential": {"status": "active"}},) * 2
@@ -278,6 +284,7 @@ def one_of_each_kind(tenant: Tenant) -> dict[str, str]:
         "group_id": ask("GET", "/v3/groups?name=of%20member")["groups"][0]["id"],
         "agency_id": agency,
         "access": member.pair["access"],
+        "token_id": member.ask("POST", TOKENS, {"token": {}})["token"]["id"],
         "key_id": key["key_info"]["key_id"],
         "volume_id": volumes[0]["id"],
         "attachment_id": attachment["attachment"]["id"],

@@ -414,6 +414,17 @@ class DelegationMissing(EvsError):
     )
 
 
+class MicroversionInvalid(EvsError):
+    code, status = "EVS.1009", 400
+    template = "OpenStack-API-Version {value!r} is no version; write it as volume 3.54"
+
+
+class MicroversionUnknown(EvsError):
+    code, status = "EVS.1009", 406
+    template = "version {version} of the volume API is not here: {oldest} to {newest} are"
+    remedy_template = "ask for one of those, as clients do that read GET /v3/ first"
+
+
 class EvsForbidden(EvsError):
     code, status = "EVS.5403", 403
     template = "{user} may not do {permission}"

@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from evsd.api.errors import Style
+from evsd.api.errors import Style, fault_body
 from evsd.errors import PublishedError
 from evsd.services.evs import errors as e
+from evsd.services.evs import microversions
 
 
 def _evs_body(error: PublishedError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.text}}
-
-
-def _cinder_body(error: PublishedError) -> dict[str, Any]:
-    # cinderclient reads code and message; the published code is for our own client.
-    name = {401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 503: "serviceUnavailable"}
-    kind = name.get(error.status, "badRequest" if error.status < 500 else "computeFault")
-    return {kind: {"code": error.status, "message": error.text, "error_code": error.code}}
 
 
 EVS = Style(
@@ -49,4 +43,4 @@ EVS = Style(
 EVS_SNAPSHOTS = replace(
     EVS, fields={**EVS.fields, "name": e.SnapshotNameInvalid, "snapshot_id": e.SnapshotIdInvalid}
 )
-CINDER = replace(EVS, body=_cinder_body, fields={})
+CINDER = replace(EVS, body=fault_body, fields={}, headers=microversions.headers)

@@ -1,14 +1,21 @@
 """What evsd can ask of IAM in evsd-keys, and what it is answered.
 
-An `owner` narrows what is found to that user's access keys. Times are text, as published.
+An `owner` narrows what is found to that user's access keys or tokens. Times are text, as published.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
 
 from evsd.key_channel.operation import Request
 from evsd.services.iam.changes import Facts, Named
+
+
+def published_time(moment: datetime) -> str:
+    """A time as IAM publishes it."""
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class DeleteAccessKey(Request[None]):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Whose access key has signed."""
+    """Whose access key has signed, or who else is known by a secret."""
 
     user_id: str
     agency_id: str | None
@@ -123,3 +130,89 @@ class CheckSignature(Request[Signer]):
     texts: list[str]
     signature: str
     token: str | None
+
+    what: ClassVar = "access key"
+
+    @property
+    def name(self) -> str:
+        """The access key, for the log and for messages."""
+        return self.access
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSecret(Request[Signer]):
+    """Whose access key and secret these are."""
+
+    access: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+    what: ClassVar = "access key"
+
+    @property
+    def name(self) -> str:
+        """The access key, for the log and for messages."""
+        return self.access
+
+
+@dataclass(frozen=True, slots=True)
+class CheckToken(Request[Signer]):
+    """Whose token this is."""
+
+    id: str
+    token: str = field(repr=False)
+
+    what: ClassVar = "token"
+
+    @property
+    def name(self) -> str:
+        """The token's id, for the log and for messages."""
+        return self.id
+
+
+Proof = CheckSignature | CheckSecret | CheckToken
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDetails:
+    """What is told about a token whenever it is; `access` is the access key that it ends with."""
+
+    id: str
+    user_id: str
+    access: str | None
+    description: str
+    create_time: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token in clear, which is told this once."""
+
+    details: TokenDetails
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateToken(Request[NewToken]):
+    """A token for so many seconds; it ends with the access key, if one is given."""
+
+    user_id: str
+    access: str | None
+    seconds: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTokens(Request[list[TokenDetails]]):
+    """A user's tokens that can be used."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken(Request[None]):
+    """End a token."""
+
+    id: str
+    owner: str | None

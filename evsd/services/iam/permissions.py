@@ -65,6 +65,11 @@ class IamPermission(Permission):
     ACCESS_KEY_UPDATE = "iam:credentials:update"
     ACCESS_KEY_DELETE = "iam:credentials:delete"
     TEMPORARY_KEY_CREATE = "iam:securitytokens:createOwn"
+    OWN_TOKEN_CREATE = "iam:tokens:createOwn"  # noqa: S105 - a permission
+    OWN_TOKEN_LIST = "iam:tokens:listOwn"  # noqa: S105
+    OWN_TOKEN_REVOKE = "iam:tokens:revokeOwn"  # noqa: S105
+    TOKEN_LIST = "iam:tokens:list"  # noqa: S105
+    TOKEN_REVOKE = "iam:tokens:revoke"  # noqa: S105
 
 
 POLICY: dict[Permission, Roles] = {
@@ -110,6 +115,11 @@ POLICY: dict[Permission, Roles] = {
     IamPermission.ACCESS_KEY_UPDATE: SECURITY,
     IamPermission.ACCESS_KEY_DELETE: SECURITY,
     IamPermission.TEMPORARY_KEY_CREATE: EVERY_CALLER,
+    IamPermission.OWN_TOKEN_CREATE: EVERY_CALLER,
+    IamPermission.OWN_TOKEN_LIST: EVERY_CALLER,
+    IamPermission.OWN_TOKEN_REVOKE: EVERY_CALLER,
+    IamPermission.TOKEN_LIST: IDENTITY_READERS,
+    IamPermission.TOKEN_REVOKE: SECURITY,
 }
 
 # To change who may do what: of that every refusal is recorded.

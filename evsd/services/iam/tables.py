@@ -126,3 +126,21 @@ class AccessKey(Base):
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
     token_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class BearerToken(Base):
+    """A token that acts as a user for some time; kept is its hash alone.
+
+    It ends with the access key that it was made with, if there was one.
+    """
+
+    __tablename__ = "bearer_tokens"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    access: Mapped[str | None] = mapped_column(
+        ForeignKey("access_keys.access", ondelete="CASCADE"), index=True
+    )
+    token_sha256: Mapped[str] = mapped_column(String(64))
+    description: Mapped[str] = mapped_column(String(255), default="")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -11,11 +11,9 @@ from fastapi import Request
 from evsd.api.router import Router, router
 from evsd.api.routes import Model, open_to_all
 from evsd.errors import ApiNotFound
+from evsd.services.evs.microversions import NEWEST, OLDEST, in_words
 from evsd.services.kms.style import KMS
 from evsd.services.versions.permissions import VersionsPermission
-
-# The newest of what Cinder's clients negotiate (mode of attachments), and the oldest.
-NEWEST_CINDER, OLDEST_CINDER = "3.54", "3.0"
 
 
 class Link(Model):
@@ -53,11 +51,16 @@ VERSIONS = {
     "v1.0": {"id": "v1.0"},  # KMS, and the jobs of EVS as v1
     "v2": {"id": "v2.0"},  # EVS
     "v2.1": {"id": "v2.1"},
-    "v3": {"id": "v3.0", "version": NEWEST_CINDER, "min_version": OLDEST_CINDER},  # Cinder, IAM
+    "v3": {
+        "id": "v3.0",
+        "version": in_words(NEWEST),
+        "min_version": in_words(OLDEST),
+    },  # Cinder, IAM
 }
 SAME = {"v1": "v1.0", "v2.0": "v2", "v3.0": "v3"}
+GLANCES = "/versions"  # where its client looks for them
 OPEN_PATHS = frozenset(
-    {"/", *(f"/{word}{end}" for word in {*VERSIONS, *SAME} for end in ("", "/"))}
+    {"/", GLANCES, *(f"/{word}{end}" for word in {*VERSIONS, *SAME} for end in ("", "/"))}
 )
 
 routes: Router = router(KMS, "versions")
@@ -65,6 +68,7 @@ ROUTERS = (routes,)
 
 
 @routes.get("/", **open_to_all(VersionsPermission.VERSION_SHOW))
+@routes.get(GLANCES, **open_to_all(VersionsPermission.VERSION_SHOW))
 def list_versions(request: Request) -> VersionsResponse:
     """All versions of all services."""
     return VersionsResponse(versions=[_version(request, word) for word in VERSIONS])

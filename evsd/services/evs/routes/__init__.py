@@ -40,5 +40,5 @@ ROUTERS: tuple[Router, ...] = (
     attachments.routes,
     luks_headers.routes,
     *quotas.ROUTERS,
-    status.routes,
+    *status.ROUTERS,
 )

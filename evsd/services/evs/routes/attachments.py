@@ -18,7 +18,7 @@ from evsd.services.evs.attachments.states import SERVING
 from evsd.services.evs.errors import EvsRequestInvalid
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
-from evsd.services.evs.routes.volume_filters import OnceEach
+from evsd.services.evs.routes.volume_filters import AllTenants, OnceEach
 from evsd.services.evs.service import EvsService
 from evsd.services.evs.style import CINDER
 from evsd.services.evs.tables import Attachment
@@ -115,7 +115,7 @@ class AttachmentsQuery(Model):
     volume_id: str | None = None
     instance_id: str | None = None
     status: str | None = None
-    all_tenants: Literal["0", "False", "false"] = "0"
+    all_tenants: AllTenants = None
     limit: Annotated[int | None, Field(ge=1, le=1000)] = None
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
 

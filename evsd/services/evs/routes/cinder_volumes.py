@@ -17,7 +17,7 @@ from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
 from evsd.services.evs.routes.fields import VolumeName
 from evsd.services.evs.routes.volume_bodies import WantedVolume
-from evsd.services.evs.routes.volume_filters import CinderQuery, OnceEach, next_page
+from evsd.services.evs.routes.volume_filters import AllTenants, CinderQuery, OnceEach, next_page
 from evsd.services.evs.routes.volume_views import VolumeView, show_view, views
 from evsd.services.evs.routes.volumes import NewSize, ShowVolumeResponse, UpdateVolumeBody
 from evsd.services.evs.style import CINDER
@@ -40,7 +40,7 @@ class NewType(Model):
 class ActionBody(Model):
     """One action on a volume."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
 
     os_extend: Annotated[NewSize | None, Field(alias="os-extend")] = None
     os_retype: Annotated[NewType | None, Field(alias="os-retype")] = None
@@ -161,11 +161,10 @@ def list_volumes_by_name(
 def summarise_volumes(
     call: Caller,
     evs: UsesEvs,
-    all_tenants: Annotated[bool, Query()] = False,
+    all_tenants: Annotated[AllTenants, Query()] = None,
 ) -> SummaryResponse:
     """How many volumes a project has, of how many GiB, and with which metadata of their users."""
-    if all_tenants:
-        raise EvsRequestInvalid(reason="all_tenants: a summary is of one project's volumes")
+    del all_tenants  # see there
     count, gigabytes, metadata = evs.volumes.summary(call.project_id)
     found = Summary(total_count=count, total_size=gigabytes, metadata=metadata)
     return SummaryResponse(volume_summary=found)
@@ -208,8 +207,10 @@ def delete_volume(
 @routes.post(f"{V3}/{{volume_id}}/action", **ACTING)
 def act_on_volume(volume_id: VolumeId, body: ActionBody, call: Caller, evs: UsesEvs) -> Response:
     """Extend or retype, as EVS does it, but without a job to ask for."""
-    if (body.os_extend is None) == (body.os_retype is None):
-        raise EvsRequestInvalid(reason="one action is expected, os-extend or os-retype")
+    if (body.os_extend is None) == (body.os_retype is None) or body.model_extra:
+        others = ", ".join(sorted(body.model_extra or {}))[:64]
+        said = f", not {others}" if others else ""
+        raise EvsRequestInvalid(reason=f"one action is expected, os-extend or os-retype{said}")
     if body.os_extend is not None:
         evs.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
         evs.attachments.tell_size(call, evs.volumes.show(call.project_id, volume_id))

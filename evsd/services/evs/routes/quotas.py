@@ -26,6 +26,16 @@ UNLIMITED, MOST = -1, 2**31 - 1
 OTHERS = ("backups", "backup_gigabytes")
 LIMITED = ("volumes", "gigabytes", "snapshots")
 
+# Quotas as Cinder's limits name them; what there is of them has another word in one case.
+IN_LIMITS = {
+    "volumes": "Volumes",
+    "gigabytes": "VolumeGigabytes",
+    "snapshots": "Snapshots",
+    "backups": "Backups",
+    "backup_gigabytes": "BackupGigabytes",
+}
+IN_USE = {**IN_LIMITS, "gigabytes": "Gigabytes"}
+
 Limit = Annotated[StrictInt, Field(ge=UNLIMITED, le=MOST)]
 
 
@@ -49,6 +59,19 @@ class QuotaResponse(Model):
     """The limits, or with `usage` what there is of each too, as {in_use, limit, reserved}."""
 
     quota_set: dict[str, Any]
+
+
+class LimitsView(Model):
+    """What a project may have and has, all in one; there are no limits to how often it asks."""
+
+    rate: list[dict[str, Any]]
+    absolute: dict[str, int]
+
+
+class LimitsResponse(Model):
+    """Of show limits."""
+
+    limits: LimitsView
 
 
 class PoolView(Model):
@@ -97,6 +120,30 @@ def show_quota(
     }
     whole["gigabytes"]["reserved"] = used.growing
     return QuotaResponse(quota_set={"id": target_project_id, **dict(sorted(whole.items()))})
+
+
+@cinder.get(f"/v3/{{project_id}}/{PATH}/defaults", **needs(EvsPermission.VOLUME_QUOTA_SHOW))
+def show_default_quota(
+    target_project_id: str, request: Request, principal: CallingPrincipal
+) -> QuotaResponse:
+    """How much a project may have for which nobody has set anything: there is no limit then."""
+    _require_visible(request, principal, target_project_id)
+    return QuotaResponse(quota_set={"id": target_project_id, **_shown(Limits())})
+
+
+@cinder.get("/v3/{project_id}/limits", **needs(EvsPermission.VOLUME_QUOTA_SHOW))
+def show_limits(call: Caller, evs: UsesEvs) -> LimitsResponse:
+    """The same of the project itself, in Cinder's other words, with what it has."""
+    limits, used = evs.quotas.show(call.project_id)
+    shown = _shown(limits)
+    absolute = {f"maxTotal{word}": shown[name] for name, word in IN_LIMITS.items()}
+    has = {
+        "volumes": used.volumes,
+        "gigabytes": used.gigabytes,
+        "snapshots": sum(used.snapshots.values()),
+    }
+    absolute |= {f"total{word}Used": has.get(name, 0) for name, word in IN_USE.items()}
+    return LimitsResponse(limits=LimitsView(rate=[], absolute=absolute))
 
 
 @evs.put(f"/v2/{{project_id}}/{PATH}", **needs(EvsPermission.VOLUME_QUOTA_UPDATE))

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from evsd.api.fields import MAX_OFFSET
 from evsd.api.routes import Model
 from evsd.services.evs.errors import EvsFieldInvalid
 from evsd.services.evs.lists import Page
 from evsd.services.evs.routes.snapshot_views import BY_USER
-from evsd.services.evs.routes.volume_filters import SortDirection, ids_in, of_one_project
+from evsd.services.evs.routes.volume_filters import AllTenants, SortDirection, ids_in
 from evsd.services.evs.snapshots.listing import SnapshotFilters
 from evsd.services.evs.tables import Snapshot
 
@@ -78,7 +78,7 @@ class EvsSnapshotsQuery(SnapshotPaging):
 class CinderSnapshotsQuery(SnapshotPaging):
     """The parameters of Cinder's lists that can be followed."""
 
-    all_tenants: Annotated[str, BeforeValidator(of_one_project)] = "false"
+    all_tenants: AllTenants = None
     with_count: bool = False
 
 

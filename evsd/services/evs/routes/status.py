@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import ConfigDict
+
 import evsd
+from evsd.api.fields import microseconds
 from evsd.api.router import Router, router
-from evsd.api.routes import CallingPrincipal, Model, UsesHost, needs
+from evsd.api.routes import Caller, CallingPrincipal, Model, UsesHost, needs
 from evsd.errors import KeysUnavailable
 from evsd.key_channel.shared import Probe
 from evsd.key_client.process import PROBE
 from evsd.policy import allowed
+from evsd.service import Host
 from evsd.services.evs.permissions import EvsPermission
-from evsd.services.evs.style import EVS
+from evsd.services.evs.style import CINDER, EVS
+from evsd.store.database import utcnow
 
 
 class FilesystemView(Model):
@@ -33,16 +41,46 @@ class StatusResponse(Model):
     filesystems: list[FilesystemView]
 
 
+class ServiceView(Model):
+    """A process as Cinder shows it."""
+
+    binary: str
+    host: str
+    zone: str
+    status: str = "enabled"
+    state: str = "up"
+    updated_at: str
+    disabled_reason: str | None = None
+
+
+class ServicesResponse(Model):
+    """Of list services."""
+
+    services: list[ServiceView]
+
+
+class ServicesQuery(Model):
+    """Filters of the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    binary: str | None = None
+    host: str | None = None
+
+    def wants(self, service: ServiceView) -> bool:
+        """Whether it is one of those that are asked for."""
+        return self.binary in (None, service.binary) and self.host in (None, service.host)
+
+
 routes: Router = router(EVS, "status")
+cinder: Router = router(CINDER, "Cinder")
+ROUTERS = (routes, cinder)
 
 
 @routes.get("/v1/status", response_model_exclude_none=True, **needs(EvsPermission.STATUS_SHOW))
 async def show_status(principal: CallingPrincipal, host: UsesHost) -> StatusResponse:
     """Whether keys can be used, the records are up to date, and there is space."""
-    try:
-        trouble = await host.keys.ask(PROBE, Probe())
-    except KeysUnavailable as error:
-        trouble = error.message
+    trouble = await _trouble_with_keys(host)
     operator = allowed(EvsPermission.POOL_SHOW, principal.roles)
     return StatusResponse(
         version=evsd.__version__,
@@ -60,3 +98,31 @@ async def show_status(principal: CallingPrincipal, host: UsesHost) -> StatusResp
             for each in host.space.filesystems()
         ],
     )
+
+
+@cinder.get("/v3/{project_id}/os-services", **needs(EvsPermission.STATUS_SHOW))
+async def list_services(
+    host: UsesHost, _call: Caller, query: Annotated[ServicesQuery, Query()]
+) -> ServicesResponse:
+    """Evsd and its key process, as Cinder lists what it consists of."""
+    trouble = await _trouble_with_keys(host)
+    now = microseconds(utcnow())
+    found = [
+        ServiceView(binary="evsd", host=host.region, zone=host.zone, updated_at=now),
+        ServiceView(
+            binary="evsd-keys",
+            host=host.region,
+            zone=host.zone,
+            updated_at=now,
+            state="down" if trouble else "up",
+        ),
+    ]
+    return ServicesResponse(services=[one for one in found if query.wants(one)])
+
+
+async def _trouble_with_keys(host: Host) -> str:
+    """Why keys can't be used; empty where they can."""
+    try:
+        return await host.keys.ask(PROBE, Probe())
+    except KeysUnavailable as error:
+        return error.message

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import ConfigDict
 
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, UsesHost, needs
 from evsd.services.evs.errors import VolumeTypeNotFound
 from evsd.services.evs.permissions import EvsPermission
+from evsd.services.evs.routes.volume_filters import AllTenants, Perhaps
 from evsd.services.evs.style import CINDER
 from evsd.services.evs.volumes.types import DEFAULT, TYPES, VolumeType, find_type
 
@@ -44,6 +45,16 @@ class SpecsResponse(Model):
     extra_specs: dict[str, str]
 
 
+class EncryptionView(Model):
+    """How volumes of a type are encrypted, in Cinder's words; the key's size is in bits."""
+
+    volume_type_id: str
+    provider: str = "luks2"
+    cipher: str = "aes-xts-plain64"
+    key_size: int = 512
+    control_location: str = "back-end"
+
+
 class ZoneState(Model):
     """Whether a zone can be used."""
 
@@ -68,9 +79,13 @@ class TypesQuery(Model):
 
     model_config = ConfigDict(extra="forbid")
 
-    is_public: Annotated[
-        bool | None, BeforeValidator(lambda given: None if str(given).lower() == "none" else given)
-    ] = None
+    is_public: Perhaps = None
+    name: str | None = None
+    all_tenants: AllTenants = None
+
+    def wants(self, kind: VolumeType) -> bool:
+        """Whether it is one of those that are asked for."""
+        return self.is_public is not False and self.name in (None, kind.name)
 
 
 routes: Router = router(CINDER, "Cinder")
@@ -84,7 +99,7 @@ def list_types(
     query: Annotated[TypesQuery, Query()], _call: Caller, host: UsesHost
 ) -> TypesResponse:
     """All volume types; they differ by their names alone."""
-    wanted = TYPES.values() if query.is_public is not False else ()
+    wanted = filter(query.wants, TYPES.values())
     return TypesResponse(volume_types=[_view(kind, host.zone) for kind in wanted])
 
 
@@ -117,6 +132,13 @@ def show_extra_spec(type_id: str, key: str, _call: Caller, host: UsesHost) -> di
     if key not in specs:
         raise VolumeTypeNotFound(value=f"{type_id[:64]} with {key[:64]}")
     return {key: specs[key]}
+
+
+@routes.get(f"{V2}/types/{{type_id}}/encryption", **SHOWING)
+@routes.get(f"{V3}/types/{{type_id}}/encryption", **SHOWING)
+def show_encryption(type_id: str, _call: Caller) -> EncryptionView:
+    """How volumes of a type are encrypted: all are, in the same way."""
+    return EncryptionView(volume_type_id=find_type(type_id).id)
 
 
 @routes.get(f"{V2}/os-availability-zone", **SHOWING)

@@ -105,11 +105,13 @@ class EvsQuery(Paging):
         return Filters(equal, ids, self.server_id, _matcher(self.metadata, self.not_metadata))
 
 
-def of_one_project(value: object) -> object:
-    """Clients say that they want their own project's things alone, in several ways."""
-    if str(value).lower() not in ("0", "false", "none"):
-        raise ValueError("a list is of one project")
-    return "false"
+# Yes, no, or as OpenStack's clients say it where either will do.
+Perhaps = Annotated[
+    bool | None, BeforeValidator(lambda given: None if str(given).lower() == "none" else given)
+]
+# Those clients ask for all projects' to find something by its name. As there, who doesn't
+# administer the whole cloud gets the project's own: it narrows nothing, and nobody here may more.
+AllTenants = Perhaps
 
 
 class CinderQuery(Paging):
@@ -117,7 +119,7 @@ class CinderQuery(Paging):
 
     sort: Annotated[str | None, Field(max_length=64)] = None
     bootable: bool | None = None
-    all_tenants: Annotated[str, BeforeValidator(of_one_project)] = "false"
+    all_tenants: AllTenants = None
     with_count: bool = False
 
     @property

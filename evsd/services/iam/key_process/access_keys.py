@@ -1,4 +1,4 @@
-"""Access keys (AK/SK): made, listed, changed, and signatures checked, where their secrets are.
+"""Access keys (AK/SK): made, listed, changed, and signatures and secrets checked.
 
 Who may ask for whose keys is decided before, by the API; here a key belongs to a user, and an
 `owner` narrows what is found to that user's keys.
@@ -6,7 +6,7 @@ Who may ask for whose keys is decided before, by the API; here a key belongs to 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +22,7 @@ from evsd.key_process.use_records import UsageLog
 from evsd.services.iam.errors import IamNotFound
 from evsd.services.iam.operations import (
     AccessKeyDetails,
+    CheckSecret,
     CheckSignature,
     CreateAccessKey,
     CreateTemporaryKey,
@@ -33,6 +34,7 @@ from evsd.services.iam.operations import (
     Signer,
     TemporaryKey,
     UpdateAccessKey,
+    published_time,
 )
 from evsd.services.iam.tables import AccessKey, Agency, User
 from evsd.signature import sign
@@ -73,7 +75,7 @@ class AccessKeyService:
                 token_sha256=ticket_digest(token),
             ),
         )
-        return TemporaryKey(record.access, secret, token, _time(expires_at))
+        return TemporaryKey(record.access, secret, token, published_time(expires_at))
 
     def _create(self, call: Call, action: str, record: AccessKey) -> tuple[AccessKey, str]:
         record.access, secret = envelope.new_access_key()
@@ -111,7 +113,7 @@ class AccessKeyService:
         with self._database.reading() as session:
             record = _find(session, call, request.access, request.owner)
             used = record.last_used_at
-            return ShownAccessKey(_details(record), None if used is None else _time(used))
+            return ShownAccessKey(_details(record), None if used is None else published_time(used))
 
     @UpdateAccessKey.handler
     def update_access_key(self, call: Call, request: UpdateAccessKey) -> AccessKeyDetails:
@@ -140,19 +142,12 @@ class AccessKeyService:
             session.delete(record)
         self._secrets.pop(access, None)
 
-    # --- signatures ----------------------------------------------------------------------------
+    # --- who calls -----------------------------------------------------------------------------
 
     @CheckSignature.handler
     def check_signature(self, call: Call, request: CheckSignature) -> Signer:
         """Who signed one of the texts; raises `CallerUnknown`. The secret stays in this process."""
-        access = request.access
-        record = self._records(access)
-        if record is None:
-            self._secrets.pop(access, None)
-            raise CallerUnknown(reason=f"access key {access} does not exist")
-        if not record.active:
-            raise CallerUnknown(reason=f"access key {access} is inactive")
-        self._check_token(record, request.token)
+        record = self._usable(request.access, request.token)
         secret = self._secret(call, record)
         # All of them, whichever it is: how long it takes tells nothing.
         matches = [
@@ -160,6 +155,27 @@ class AccessKeyService:
         ]
         if not any(matches):
             raise CallerUnknown(reason="signature verification failed")
+        return self._signer(record)
+
+    @CheckSecret.handler
+    def check_secret(self, call: Call, request: CheckSecret) -> Signer:
+        """Who has sent an access key with its secret; raises `CallerUnknown`."""
+        record = self._usable(request.access, request.token)
+        if not envelope.same_secret(self._secret(call, record), request.secret):
+            raise CallerUnknown(reason=f"this is not the secret of access key {record.access}")
+        return self._signer(record)
+
+    def _usable(self, access: str, token: str | None) -> AccessKey:
+        record = self._records(access)
+        if record is None:
+            self._secrets.pop(access, None)
+            raise CallerUnknown(reason=f"access key {access} does not exist")
+        if not record.active:
+            raise CallerUnknown(reason=f"access key {access} is inactive")
+        self._check_token(record, token)
+        return record
+
+    def _signer(self, record: AccessKey) -> Signer:
         self._note_use(record)
         return Signer(record.user_id, record.agency_id, temporary=record.expires_at is not None)
 
@@ -175,7 +191,7 @@ class AccessKeyService:
         if record.expires_at <= utcnow():
             self._secrets.pop(record.access, None)
             raise CallerUnknown(
-                reason=f"the security token has expired at {_time(record.expires_at)}"
+                reason=f"the security token has expired at {published_time(record.expires_at)}"
             )
 
     def _note_use(self, record: AccessKey) -> None:
@@ -209,7 +225,7 @@ def _described(record: AccessKey) -> dict[str, str]:
     if record.agency_id is not None:
         facts["agency_id"] = record.agency_id
     if record.expires_at is not None:
-        facts["expires_at"] = _time(record.expires_at)
+        facts["expires_at"] = published_time(record.expires_at)
     return facts
 
 
@@ -248,13 +264,9 @@ def _details(record: AccessKey) -> AccessKeyDetails:
         user_id=record.user_id,
         status=_status(record),
         description=record.description,
-        create_time=_time(record.created_at),
+        create_time=published_time(record.created_at),
     )
 
 
 def _status(record: AccessKey) -> str:
     return "active" if record.active else "inactive"
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds") + "Z"

@@ -174,7 +174,7 @@ def create_access_key(
     iam: UsesIam,
 ) -> CreatedCredentialResponse:
     """An access key; its secret is told only here."""
-    _require_permanent(caller)
+    require_permanent(caller)
     user_id = body.credential.user_id or caller.id
     require_self_or_administrator(request, user_id)
     wanted = operations.CreateAccessKey(
@@ -210,7 +210,7 @@ def show_access_key(
     access: str, request: Request, call: Caller, caller: CallingPrincipal, iam: UsesIam
 ) -> ShownCredentialResponse:
     """One access key."""
-    found = iam.keys.call(call, operations.ShowAccessKey(access, _owner(request, caller)))
+    found = iam.keys.call(call, operations.ShowAccessKey(access, owner(request, caller)))
     shown = ShownCredential(**dict(_credential(found.key)), last_use_time=found.last_use_time)
     return ShownCredentialResponse(credential=shown)
 
@@ -228,11 +228,11 @@ def update_access_key(
     iam: UsesIam,
 ) -> CredentialResponse:
     """Stop a key at once (inactive), let it be used again (active), or describe it anew."""
-    _require_permanent(caller)
+    require_permanent(caller)
     status = body.credential.status
     wanted = operations.UpdateAccessKey(
         access=access,
-        owner=_owner(request, caller),
+        owner=owner(request, caller),
         active=None if status is None else status == "active",
         description=body.credential.description,
     )
@@ -248,7 +248,7 @@ def delete_access_key(
     access: str, request: Request, call: Caller, caller: CallingPrincipal, iam: UsesIam
 ) -> Response:
     """End an access key at once."""
-    iam.keys.call(call, operations.DeleteAccessKey(access, _owner(request, caller)))
+    iam.keys.call(call, operations.DeleteAccessKey(access, owner(request, caller)))
     return no_content()
 
 
@@ -265,7 +265,7 @@ def create_temporary_key(
     iam: UsesIam,
 ) -> TemporaryCredentialResponse:
     """Temporary credentials: as the caller itself, or as an agency that trusts its domain."""
-    _require_permanent(caller)
+    require_permanent(caller)
     identity = body.auth.identity
     if identity.policy is not None:
         raise IamRequestInvalid(
@@ -318,12 +318,12 @@ def _assume(
     return agency.id, wanted.duration_seconds
 
 
-def _owner(request: Request, caller: Principal) -> str | None:
-    """Whose keys the caller may see: its own, or those of its domain."""
+def owner(request: Request, caller: Principal) -> str | None:
+    """Whose keys or tokens the caller may see: its own, or those of its domain."""
     return None if may_administer(request) else caller.id
 
 
-def _require_permanent(caller: Principal) -> None:
+def require_permanent(caller: Principal) -> None:
     """Who has got hold of temporary credentials must not make others that outlast them."""
     if caller.temporary:
         raise CredentialsTemporary(user=caller.name)
