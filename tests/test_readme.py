@@ -24,6 +24,10 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "evsctl hsm check": "tests/kms/test_hsm_check.py",
     "key() {": "tests/volumes/test_administrator.py",
+    "export OS_CLOUD=evsd": "tests/openstack/test_documented.py",
+    "openstack --os-auth-type": "tests/openstack/test_documented.py",
+    "export OS_USERNAME=": "tests/openstack/test_documented.py",
+    "TOKEN=$(evsctl token create": "tests/openstack/test_documented.py",
 }
 
 AROUND = """
