@@ -36,6 +36,9 @@ class KnowsNobody(Gatekeeper):
     def has_project(self, _principal: Principal, _project_id: str) -> bool:
         return False
 
+    def default_project(self, _principal: Principal) -> str:
+        return ""
+
 
 @contextmanager
 def running_server() -> Iterator[tuple[server.Server, tuple[str, int]]]:
