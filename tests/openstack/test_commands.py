@@ -211,10 +211,9 @@ def test_cinder_goes_down_to_a_version_that_is_there(
 
 
 def test_glance_finds_the_version_and_is_let_in_by_a_token(account: Account) -> None:
-    """There are no images yet: it gets as far as asking for them."""
     token = account.evsd.object("token", "create")["token"]["token"]
     done = account.run_glance(token, "--os-image-api-version", "2", "image-list")
-    assert (done.status, "GET /v2/images does not exist" in done.err) == (1, True)
+    assert (done.status, done.err) == (0, "")
     refused = account.run_glance("x" * 64, "--os-image-api-version", "2", "image-list")
     assert (refused.status, "Invalid OpenStack Identity credentials" in refused.err) == (1, True)
     assert httpx.get(f"{account.url}/versions").json()["versions"]
