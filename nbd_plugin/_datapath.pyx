@@ -51,7 +51,8 @@ cdef extern from "native/key.h" nogil:
     int key_new_release(uint8_t *public)
     int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *info,
                    size_t info_length)
-    bint key_verify(const uint8_t *salt, int salt_length, int iterations, const uint8_t *digest)
+    bint key_verify(const uint8_t *salt, int salt_length, int iterations, const uint8_t *digest,
+                    bint of_layers)
     void key_wipe()
 
 cdef extern from "native/volume.h" nogil:
@@ -59,7 +60,7 @@ cdef extern from "native/volume.h" nogil:
     int volume_prefetch(uint64_t offset, uint64_t count)
 
 cdef extern from "native/layers.h" nogil:
-    int layers_add(int fd, uint64_t data_offset, uint64_t size)
+    int layers_add(int fd, uint64_t data_offset, uint64_t size, unsigned key)
     int layers_switch(int fd, uint64_t data_offset, uint64_t size)
     void layers_grow(uint64_t size)
 
@@ -173,12 +174,15 @@ def set_volume(
     _check(volume_set(fd, data_offset, size, thin, is_layer))
 
 
-def add_layer(int fd, uint64_t data_offset, uint64_t size) -> None:
+def add_layer(int fd, uint64_t data_offset, uint64_t size, unsigned key=0) -> None:
     """What the volume does not have is looked for there, before it serves; the lowest is first.
+
+    `key` is 0 for the volume's own, else it counts those that were verified `of_layers`, the last
+    being 1.
 
     Raises OSError: ENOTBLK for what is no regular file, EMLINK for more layers than there may be.
     """
-    _check(layers_add(fd, data_offset, size))
+    _check(layers_add(fd, data_offset, size, key))
 
 
 def switch_layer(int fd, uint64_t data_offset, uint64_t size) -> None:
@@ -233,8 +237,11 @@ def unseal(bytes encapsulated, bytes sealed, bytes info) -> None:
     _check(err)
 
 
-def verify_digest(bytes salt, int iterations, bytes digest) -> bool:
-    """Whether the DEK has this PBKDF2-HMAC-SHA256; only then is it used, else it is wiped."""
+def verify_digest(bytes salt, int iterations, bytes digest, bint of_layers=False) -> bool:
+    """Whether the DEK has this PBKDF2-HMAC-SHA256; only then is it used, else all are wiped.
+
+    Those `of_layers` that have another key than the volume come before its own, the lowest first.
+    """
     if len(digest) != DIGEST_LENGTH:
         raise ValueError("a digest has 32 bytes")
     cdef const uint8_t *salt_bytes = salt
@@ -242,7 +249,7 @@ def verify_digest(bytes salt, int iterations, bytes digest) -> bool:
     cdef int salt_length = len(salt)
     cdef bint right
     with nogil:
-        right = key_verify(salt_bytes, salt_length, iterations, digest_bytes)
+        right = key_verify(salt_bytes, salt_length, iterations, digest_bytes, of_layers)
     return right
 
 

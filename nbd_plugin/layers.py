@@ -13,31 +13,46 @@ from nbd_plugin import _datapath, luks2
 
 
 class Layers:
-    """`numbers` names inherited descriptors, the layer right below the volume's file first."""
+    """`numbers` names inherited descriptors, the layer right below the volume's file first.
 
-    def __init__(self, numbers: str = "") -> None:
+    Those of another volume, which this one is a clone of, have another key; `releases` says on what
+    request each of these is released: `VOLUME=REQUEST,...`.
+    """
+
+    def __init__(self, numbers: str = "", releases: str = "") -> None:
         self._fds = [int(number) for number in numbers.split(",") if number]
+        pairs = (pair.partition("=") for pair in releases.split(",") if pair)
+        self.releases = {volume: request for volume, _, request in pairs}
         for fd in self._fds:
             os.set_inheritable(fd, False)
             _share(fd)
 
     def check(self, top: luks2.Header) -> None:
         """Raises `HeaderError` unless they are what `top` stands on, all of it, OSError."""
-        above = top
+        above, known = top, {top.uuid: top}
         for fd in self._fds:
             header = luks2.read(fd)
             if header.own_layer != above.parent_layer_id:
                 raise luks2.HeaderError(f"it stands on layer {above.parent_layer_id or 'none'}")
-            _require_same_key(header, top)
+            if header.uuid not in self.releases:
+                _require_same_key(header, top)
+            _require_same_key(header, known.setdefault(header.uuid, header))
             _require_whole(fd, header)
             above = header
         if above.parent_layer_id:
             raise luks2.HeaderError(f"layer {above.parent_layer_id} below it is missing")
 
-    def serve(self) -> None:
+    def others(self, top: luks2.Header) -> list[luks2.Header]:
+        """A layer of each other volume, the highest first: those with keys of their own."""
+        headers = {header.uuid: header for header in map(luks2.read, reversed(self._fds))}
+        return [headers[each] for each in reversed(headers) if each != top.uuid]
+
+    def serve(self, top: luks2.Header) -> None:
         """Let requests look there; the volume's file is set already."""
+        keys = [top.uuid, *(header.uuid for header in self.others(top))]
         for fd in reversed(self._fds):
-            _datapath.add_layer(fd, luks2.DATA_OFFSET, luks2.read(fd).size)
+            header = luks2.read(fd)
+            _datapath.add_layer(fd, luks2.DATA_OFFSET, header.size, keys.index(header.uuid))
 
     def push(self, fd: int) -> None:
         """The file that was written to until now is one of them."""

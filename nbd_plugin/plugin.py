@@ -12,6 +12,7 @@
                              socket's directory then says who may connect
         [layer_fds=N,N...]   inherited descriptors of the layers below the file, the highest first;
                              see `layers`
+        [layer_releases=VOLUME=ID,...]  by whose name the keys of a clone's layers are asked for
         [control_fd=N]       inherited descriptor of a socket that listens: see `control`
         [device=NAME]        export name under which the host's device connects, which alone may
                              write

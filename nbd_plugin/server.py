@@ -21,7 +21,7 @@ from nbd_plugin.layers import Layers, require_above
 from nbd_plugin.volume_file import lock, read_header
 
 KEYS = ("file", "attachment", "release_socket", "ticket_fd")
-OPTIONAL_KEYS = ("clients_fd", "device", "layer_fds", "control_fd")
+OPTIONAL_KEYS = ("clients_fd", "device", "layer_fds", "layer_releases", "control_fd")
 
 # Between marking a file frozen and handing over the layer above there are milliseconds.
 _SNAPSHOT_TIMEOUT_S, _SNAPSHOT_STEP_S = 5.0, 0.005
@@ -58,7 +58,9 @@ class Server:
         report = int(self.options.get("clients_fd", "-1"))
         self.clients = Clients(report, has_device="device" in self.options)
         try:
-            self._layers = Layers(self.options.get("layer_fds", ""))
+            self._layers = Layers(
+                self.options.get("layer_fds", ""), self.options.get("layer_releases", "")
+            )
         except (OSError, ValueError) as error:
             raise ServerError(f"the layers of the volume can't be used: {error}") from None
         fd = self._open(os.O_RDONLY)
@@ -204,7 +206,7 @@ class Server:
             header = self._read_header(self._fd)
             if header.frozen_by and not read_only:
                 raise VolumeFrozen
-            self._get_key(header)
+            self._get_keys(header)
             self._serve(header)
         except BaseException:
             _datapath.wipe()
@@ -248,13 +250,18 @@ class Server:
     def _serve(self, header: luks2.Header) -> None:
         is_layer = bool(header.layer_id)
         _datapath.set_volume(self._fd, luks2.DATA_OFFSET, header.size, header.thin, is_layer)
-        self._layers.serve()
+        self._layers.serve(header)
 
-    def _get_key(self, header: luks2.Header) -> None:
-        attachment = self.options["attachment"]
+    def _get_keys(self, header: luks2.Header) -> None:
+        """The volume's, when those of a clone's other layers are here."""
+        for other in reversed(self._layers.others(header)):
+            self._get_key(other, self._layers.releases[other.uuid], of_layers=True)
+        self._get_key(header, self.options["attachment"])
+
+    def _get_key(self, header: luks2.Header, request_id: str, *, of_layers: bool = False) -> None:
         public_key = _datapath.new_release_key()
         request: dict[str, object] = {
-            "attachment_id": attachment,
+            "attachment_id": request_id,
             "ticket": self._ticket,
             "public_key": public_key.hex(),
             "volume_id": header.uuid,
@@ -264,10 +271,11 @@ class Server:
         }
         encapsulated, sealed = release.ask(self.options["release_socket"], request)
         try:
-            _datapath.unseal(encapsulated, sealed, release.RELEASE_INFO + attachment.encode())
+            _datapath.unseal(encapsulated, sealed, release.RELEASE_INFO + request_id.encode())
         except ValueError as error:
             raise ServerError(f"the key service's answer can't be used: {error}") from None
-        if not _datapath.verify_digest(header.digest_salt, header.digest_iterations, header.digest):
+        digest = header.digest_salt, header.digest_iterations, header.digest
+        if not _datapath.verify_digest(*digest, of_layers):
             raise ServerError("the key service released another key than this volume's")
 
     def _stop(self) -> None:

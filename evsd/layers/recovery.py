@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evsd.layers.chain import chain, layers, read, volume_path
+from evsd.layers.chain import Layer, chain, layers, read, volume_path
 from evsd.layers.making import finish_taking
 from evsd.layers.merging import finish_merging
 from evsd.pools.file import LAYER
@@ -25,12 +25,12 @@ def unfinished(directory: Path) -> set[str]:
     return {each.header.uuid for each in layers(directory, (LAYER,)) if not each.header.frozen_by}
 
 
-def below_newest(directory: Path, volume_id: str) -> tuple[Path, ...]:
+def below_newest(directory: Path, volume_id: str) -> list[Layer]:
     """What the newest layer of a volume that no server has stands on, after `finish`.
 
     Raises `PoolError`. Of a volume without layers only its own header is read.
     """
     if not read(volume_path(directory, volume_id)).header.layer_id:
-        return ()
+        return []
     finish(directory, volume_id)
-    return tuple(layer.path for layer in chain(directory, volume_id)[1:])
+    return chain(directory, volume_id)[1:]

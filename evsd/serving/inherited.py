@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from evsd.resource import Resource
 from evsd.serving import control
+from evsd.serving.key_releases import LayerKey
 
 NO_CLIENTS = b'{"clients":[]}\n'
 NEW = ".new"
@@ -52,7 +54,7 @@ class Inherited(Resource):
         listening = self._stack.enter_context(control.listening(made))
         self.add("control_fd", listening.fileno())
 
-    def add_layers(self, layers: tuple[Path, ...]) -> None:
+    def add_layers(self, layers: tuple[Path, ...], keys: Mapping[str, LayerKey]) -> None:
         """What the disk's file stands on, the highest first. Raises OSError."""
         descriptors = []
         for path in layers:
@@ -60,6 +62,9 @@ class Inherited(Resource):
             self._stack.callback(os.close, descriptors[-1])
         if descriptors:
             self.add("layer_fds", *descriptors)
+        if keys:
+            pairs = (f"{disk_id}={key.release_id}" for disk_id, key in keys.items())
+            self.arguments.append(f"layer_releases={','.join(pairs)}")
 
     def place(self) -> None:
         """Give files their names."""

@@ -5,6 +5,7 @@ A record says what is to become of a process before anything is done with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import structlog
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from evsd.key_channel.key_use import KeyUse
 from evsd.processes import Process
 from evsd.serving.failures import ServerFailed
-from evsd.serving.key_releases import Releases
+from evsd.serving.key_releases import LayerKey, Releases
 from evsd.serving.states import SERVER_STATES, STARTABLE, ServerEvent, ServerStatus
 from evsd.serving.tables import ServerRecord
 from evsd.store.database import Database
@@ -106,9 +107,14 @@ class ServerRecords:
         return record.process is None or not record.process.running
 
     def note_process(
-        self, server_id: str, before: Process | None, process: Process, ticket: str
+        self,
+        server_id: str,
+        before: Process | None,
+        process: Process,
+        ticket: str,
+        layer_keys: Iterable[LayerKey] = (),
     ) -> None:
-        """Note the next process, and that it may have the key.
+        """Note the next process, and that it may have the key, and those of a clone's layers.
 
         Not where the server was given up or got another meanwhile: the socket belongs to whoever is
         on record. Raises `ServerFailed`.
@@ -118,7 +124,7 @@ class ServerRecords:
             if record is None or record.status not in STARTABLE or record.process != before:
                 raise ServerFailed("it was detached meanwhile, or has another server")
             record.process = process
-            self._release_key(session, record, process, ticket)
+            self._release_keys(session, record, ticket, layer_keys)
 
     def ticket_sha256(self, server_id: str) -> str:
         """The digest of its process's ticket; "" where it may not have the key any more."""
@@ -148,9 +154,16 @@ class ServerRecords:
             if record is not None:
                 session.delete(record)
 
-    def _release_key(
-        self, session: Session, record: ServerRecord, process: Process, ticket: str
+    def _release_keys(
+        self, session: Session, record: ServerRecord, ticket: str, layer_keys: Iterable[LayerKey]
     ) -> None:
-        """Let the process, and no other, have the disk's key on this ticket."""
-        key = KeyUse(**record.key_use)
-        self._releases.register_release(session, record.id, key, process, ticket)
+        """Let its process, and no other, have the disk's key on this ticket."""
+        process = record.process
+        if process is None:
+            return
+        own = KeyUse(**record.key_use)
+        self._releases.withdraw_release(session, record.id)
+        self._releases.register_release(session, record.id, own, process, ticket)
+        for key in layer_keys:
+            use = key.use(own)
+            self._releases.register_release(session, key.release_id, use, process, ticket)

@@ -16,7 +16,8 @@ import socket
 import struct
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbd_plugin
@@ -24,6 +25,7 @@ from evsd.processes import Process, executable, has_capabilities
 from evsd.resource import Resource
 from evsd.serving.failures import ServerFailed, ServerNotEnded
 from evsd.serving.inherited import Inherited
+from evsd.serving.key_releases import LayerKey
 
 NBDKIT = Path("/usr/bin/nbdkit")
 THREADS = 4
@@ -41,7 +43,8 @@ FRONT = PLUGIN.with_name("front.so")
 class ServerSettings:
     """What a server is started with.
 
-    `layers` is what the disk's file stands on, the highest first. `clients` is where it reports who
+    `layers` is what the disk's file stands on, the highest first; `layer_keys` are those of
+    the disks of which it has layers if it is a clone. `clients` is where it reports who
     is connected: None for one that an earlier evsd has started first, which goes on as it began.
     `control` is where it can be told something. `device` is the export name of the host's device,
     if there is to be one.
@@ -54,6 +57,7 @@ class ServerSettings:
     release_socket: Path
     read_only: bool
     layers: tuple[Path, ...] = ()
+    layer_keys: Mapping[str, LayerKey] = field(default_factory=dict)
     clients: Path | None = None
     control: Path | None = None
     device: str = ""
@@ -157,7 +161,7 @@ class WaitingServer(Resource):
         settings = self._settings
         with self._inherited as inherited, settings.log.open("ab") as log:
             inherited.add("ticket_fd", ticket_fd)
-            inherited.add_layers(settings.layers)
+            inherited.add_layers(settings.layers, settings.layer_keys)
             if settings.clients is not None:
                 inherited.add_report(settings.clients)
             if settings.control is not None:

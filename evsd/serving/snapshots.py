@@ -12,13 +12,14 @@ from pathlib import Path
 
 import structlog
 
-from evsd.layers import making, recovery, removal, usage
+from evsd.layers import cloning, making, recovery, removal, usage
 from evsd.layers.chain import Layer, read, snapshot_path, volume_path
 from evsd.layers.usage import LayerUsage
 from evsd.pools.pool import Pool, PoolError, VolumeBusy
 from evsd.serving.control import ServerControl
 from evsd.serving.failures import ServerFailed
 from evsd.serving.supervisor import ServerSupervisor
+from nbd_plugin import luks2
 
 log = structlog.get_logger()
 
@@ -114,6 +115,19 @@ class DiskSnapshots:
         with self._unserved(disk_id):
             recovery.finish(self._directory, disk_id)
             making.roll_back(self._directory, disk_id, snapshot_id)
+
+    def clone(self, disk_id: str, snapshot_id: str, header: luks2.Header) -> None:
+        """Make another disk that reads as a snapshot of this one; nothing is copied.
+
+        `header` is the new disk's, with a data key of its own, and at least as large. It is there
+        whole or not at all. Raises `SizeDiffers`, `ChainTooLong`, `VolumeMissing` without snapshot.
+        """
+        with self._servers.disks.held(disk_id):
+            self._pool.create(cloning.header_of_clone(self._directory, snapshot_id, header))
+
+    def keys(self, disk_id: str) -> list[luks2.Header]:
+        """A header for each data key that serving a disk needs: its own, then a clone's others."""
+        return cloning.headers_with_keys(self._directory, disk_id)
 
     def delete(self, disk_id: str) -> None:
         """Delete a disk and its snapshots; what clones stand on stays for them, hidden.

@@ -108,7 +108,7 @@ class ServerSupervisor(Resource):
         Raises `ServerFailed`; the record may then name a process that was ended again.
         """
         record = self._startable(server_id)
-        with self.disks.held(record.disk_id):
+        with self.disks.held(*self._start_settings.disks(record)):
             self._launch(self._startable(server_id))
 
     def _startable(self, server_id: str) -> ServerRecord:
@@ -119,8 +119,10 @@ class ServerSupervisor(Resource):
 
     def _launch(self, record: ServerRecord) -> None:
         ticket = new_ticket()
-        with WaitingServer(self._start_settings.of(record)) as server:
-            self.records.note_process(record.id, record.process, server.process, ticket)
+        settings = self._start_settings.of(record)
+        with WaitingServer(settings) as server:
+            keys = settings.layer_keys.values()
+            self.records.note_process(record.id, record.process, server.process, ticket, keys)
             self._watcher.watch(record.id, server.process)
             server.release(ticket)
             server.await_ready()

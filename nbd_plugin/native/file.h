@@ -15,6 +15,7 @@ struct file {
     bool regular;     /* a file and no block device */
     bool tells_holes; /* its SEEK_HOLE is known to be right */
     bool seeks_fast;  /* and that costs less than to read the hole: tmpfs looks at each page */
+    uint8_t key;      /* of a layer: whose its ciphertext is, 0 the volume's, see `recrypt.h` */
     uint64_t data_offset, end;
 };
 

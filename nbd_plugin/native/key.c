@@ -15,6 +15,7 @@ static struct {
     pthread_mutex_t lock; /* no request takes it */
     enum key_state state;
     struct key_page *page;
+    struct key_page *lower; /* those of layers, until the volume's own is here */
     EVP_PKEY *release_key;
 } key = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -56,8 +57,24 @@ int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *i
     return err;
 }
 
+/* The volume's own: requests are served from now on. */
+static void use_page(void) {
+    key.state = KEY_VERIFIED;
+    key.page->lower = key.lower;
+    key.lower = NULL;
+    pools_open(key.page);
+}
+
+/* That of layers below: another can come. */
+static void keep_page(void) {
+    key.state = KEY_ABSENT;
+    key.page->lower = key.lower;
+    key.lower = key.page;
+    key.page = NULL;
+}
+
 bool key_verify(const uint8_t *salt, int salt_length, int iterations,
-                const uint8_t digest[DIGEST_LENGTH]) {
+                const uint8_t digest[DIGEST_LENGTH], bool of_layers) {
     uint8_t computed[DIGEST_LENGTH];
     pthread_mutex_lock(&key.lock);
     bool ok = key.state != KEY_ABSENT &&
@@ -65,10 +82,9 @@ bool key_verify(const uint8_t *salt, int salt_length, int iterations,
                                 iterations, EVP_sha256(), DIGEST_LENGTH, computed) == 1 &&
               CRYPTO_memcmp(computed, digest, DIGEST_LENGTH) == 0;
     if (ok) {
-        key.state = KEY_VERIFIED;
         if (xts_lanes())
             xts_set_key(&key.page->schedules, key.page->dek);
-        pools_open(key.page);
+        of_layers ? keep_page() : use_page();
     }
     pthread_mutex_unlock(&key.lock);
     if (!ok)
@@ -87,6 +103,8 @@ void key_wipe(void) {
         key_page_leave(key.page);
         key.page = NULL;
     }
+    key_page_leave(key.lower);
+    key.lower = NULL;
     drop_release_key();
     pthread_mutex_unlock(&key.lock);
 }

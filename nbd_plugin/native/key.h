@@ -1,4 +1,4 @@
-/* The data encryption key (DEK) of the volume: when it is here. Requests use it by `worker_pools.h`.
+/* The data encryption key (DEK) of the volume, and of a clone's layers below: when it is here. Requests use it by `worker_pools.h`.
  *
  * It and the schedules made of it are in a locked page (`key_page.h`). Where the processor wants
  * libcrypto's AES, its contexts hold schedules as well; they are on the heap, which is locked then.
@@ -24,9 +24,10 @@ int key_new_release(uint8_t public[X25519_LENGTH]);
 int key_unseal(const uint8_t *encapsulated, const uint8_t *sealed, const void *info,
                size_t info_length);
 
-/* Whether the DEK has this digest. Only then may it be used; otherwise it is wiped. */
+/* Whether the DEK has this digest. Only then may it be used; otherwise all are wiped. Those
+ * `of_layers` below, which have another key, come first: the lowest, then the next one above. */
 bool key_verify(const uint8_t *salt, int salt_length, int iterations,
-                const uint8_t digest[DIGEST_LENGTH]);
+                const uint8_t digest[DIGEST_LENGTH], bool of_layers);
 
 /* Forget the key. Requests in flight finish with it; the last of them overwrites its schedule. */
 void key_wipe(void);

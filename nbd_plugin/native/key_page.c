@@ -25,8 +25,10 @@ int key_page_new(struct key_page **page) {
 void key_page_join(struct key_page *page) { page->users++; }
 
 void key_page_leave(struct key_page *page) {
-    if (--page->users)
-        return;
-    OPENSSL_cleanse(page, sizeof *page);
-    munmap(page, sizeof *page);
+    while (page && !--page->users) {
+        struct key_page *lower = page->lower;
+        OPENSSL_cleanse(page, sizeof *page);
+        munmap(page, sizeof *page);
+        page = lower;
+    }
 }

@@ -6,6 +6,7 @@
 
 #include "holes.h"
 #include "layer_map.h"
+#include "recrypt.h"
 #include "sector.h"
 #include "stripes.h"
 #include "volume.h"
@@ -30,13 +31,14 @@ static int check(const struct file *layer) {
     return layers_below() < MAX_LAYERS - 1 ? 0 : EMLINK;
 }
 
-int layers_add(int fd, uint64_t data_offset, uint64_t size) {
+int layers_add(int fd, uint64_t data_offset, uint64_t size, unsigned key) {
     struct file layer, top = file_get();
     int err = file_describe(&layer, fd, data_offset, size);
     if (!err)
         err = top.regular ? check(&layer) : ENOTBLK;
     if (err)
         return err;
+    layer.key = key;
     below[layers_below()] = layer;
     layers_count_below++;
     layer_map_reserve(size_of(&top));
@@ -126,17 +128,18 @@ static void learn(uint64_t offset) {
 
 /* --- Reading --------------------------------------------------------------------------------- */
 
-static int read_from(unsigned level, uint8_t *data, size_t count, uint64_t offset);
+static int read_from(struct worker *w, unsigned level, uint8_t *data, size_t count,
+                     uint64_t offset);
 
 /* What the file that is written to does not have. */
-static int read_absent(uint8_t *data, size_t count, uint64_t offset) {
+static int read_absent(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
     int err = 0;
     if (!layer_map_knows(offset))
         learn(offset);
     while (count && !err) {
         unsigned level;
         size_t n = layer_map_find(offset, count, &level);
-        err = read_from(level ? level : layers_below(), data, n, offset);
+        err = read_from(w, level ? level : layers_below(), data, n, offset);
         data += n;
         offset += n;
         count -= n;
@@ -145,15 +148,16 @@ static int read_absent(uint8_t *data, size_t count, uint64_t offset) {
 }
 
 /* What was found at a level stays; the absent sectors come from below, a run at a time. */
-static int complete(unsigned level, uint8_t *data, size_t count, uint64_t offset) {
+static int complete(struct worker *w, unsigned level, uint8_t *data, size_t count,
+                    uint64_t offset) {
     int err = 0;
     for (size_t at = 0, start; !err && at < count;) {
         for (start = at; at < count && is_zero(data + at, SECTOR);)
             at += SECTOR;
         if (at > start && level > layers_below())
-            err = read_absent(data + start, at - start, offset + start);
+            err = read_absent(w, data + start, at - start, offset + start);
         else if (at > start)
-            err = read_from(level - 1, data + start, at - start, offset + start);
+            err = read_from(w, level - 1, data + start, at - start, offset + start);
         else {
             if (level <= layers_below())
                 layer_map_note(offset + at, level);
@@ -163,29 +167,32 @@ static int complete(unsigned level, uint8_t *data, size_t count, uint64_t offset
     return err;
 }
 
-static int read_from(unsigned level, uint8_t *data, size_t count, uint64_t offset) {
+static int read_from(struct worker *w, unsigned level, uint8_t *data, size_t count,
+                     uint64_t offset) {
     if (level > layers_below()) {
         int err = file_read(data, count, offset);
-        return err ? err : complete(level, data, count, offset);
+        return err ? err : complete(w, level, data, count, offset);
     }
     const struct file *layer = &below[level - 1];
     uint64_t size = size_of(layer);
     size_t there = offset >= size ? 0 : size - offset < count ? size - offset : count;
     memset(data + there, 0, count - there); /* whatever is further down */
     int err = there ? file_read_of(layer, data, there, offset) : 0;
+    if (!err && layer->key && w)
+        err = recrypt(w, layer->key, data, there, offset);
     if (err || level > 1)
-        return err ? err : complete(level, data, there, offset);
+        return err ? err : complete(w, level, data, there, offset);
     for (size_t at = 0; at < there; at += SECTOR)
         layer_map_note(offset + at, level);
     return 0;
 }
 
-int layers_read(uint8_t *data, size_t count, uint64_t offset) {
+int layers_read(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
     int err = 0;
     while (count && !err) {
         unsigned level;
         size_t n = layer_map_find(offset, count, &level);
-        err = read_from(level ? level : layers_below() + 1, data, n, offset);
+        err = read_from(w, level ? level : layers_below() + 1, data, n, offset);
         data += n;
         offset += n;
         count -= n;
@@ -194,7 +201,7 @@ int layers_read(uint8_t *data, size_t count, uint64_t offset) {
 }
 
 int layers_read_below(uint8_t *data, size_t count, uint64_t offset) {
-    int err = read_from(layers_below(), data, count, offset);
+    int err = read_from(NULL, layers_below(), data, count, offset);
     layer_map_forget(offset, count); /* the file above may have what was found here */
     return err;
 }

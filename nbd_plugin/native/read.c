@@ -12,7 +12,7 @@
 
 static int read_sectors(struct worker *w, uint8_t *data, size_t count, uint64_t offset) {
     stripe_share(offset);
-    int err = chain_read(data, count, offset);
+    int err = chain_read(w, data, count, offset);
     stripe_leave(offset);
     return err ? err : holes_decrypt(w, data, count, offset);
 }

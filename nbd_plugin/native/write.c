@@ -15,7 +15,7 @@
  * that sector. The caller has the stripe alone. A NULL source is zeros. */
 static int merge_sector(struct worker *w, uint8_t *slot, uint64_t offset, const uint8_t *source,
                         size_t from, size_t count) {
-    int err = chain_read(slot, SECTOR, offset);
+    int err = chain_read(w, slot, SECTOR, offset);
     if (!err)
         err = holes_decrypt(w, slot, SECTOR, offset);
     if (err)

@@ -53,7 +53,7 @@ static int zero_part(uint64_t offset, uint64_t count, bool may_trim) {
     uint8_t sector[SECTOR];
     uint64_t first = sector_floor(offset);
     stripe_share(first);
-    int err = may_trim ? chain_read(sector, SECTOR, first) : 0;
+    int err = may_trim ? chain_read(NULL, sector, SECTOR, first) : 0;
     stripe_leave(first);
     if (err || (may_trim && is_zero(sector, SECTOR)))
         return err;

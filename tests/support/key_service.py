@@ -30,6 +30,7 @@ class KeyService:
     def __init__(self, socket: Path, dek: bytes, ticket: str) -> None:
         self.socket = socket
         self.dek = dek
+        self.others: dict[str, bytes] = {}  # the DEK of a volume, where it has another
         self.ticket = ticket
         self.asks_for_tickets = True
         self.requests: list[dict[str, Any]] = []
@@ -48,7 +49,7 @@ class KeyService:
         if self.refusal:
             return _line({"error": self.refusal})
         encapsulated, sealed = seal(
-            self.dek,
+            self.others.get(request["volume_id"], self.dek),
             bytes.fromhex(request["public_key"]),
             self.seal_for or request["attachment_id"],
         )

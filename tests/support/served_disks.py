@@ -9,12 +9,15 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from evsd.key_channel.key_use import KeyUse
 from evsd.layers.chain import read, volume_path
 from evsd.pools.file import FilePool
 from evsd.processes import Process
 from evsd.services import load_records
 from evsd.services.kms import consumers
+from evsd.services.kms.tables import KeyRelease
 from evsd.serving.records import NewServer
 from evsd.serving.snapshots import DiskSnapshots
 from evsd.serving.supervisor import ServerSupervisor
@@ -30,7 +33,7 @@ SIZE = 16 * MIB
 
 
 class ServedDisks:
-    """A pool in a directory, all of whose disks have one data key, and their servers."""
+    """A pool in a directory, all of whose disks but clones have one data key, and their servers."""
 
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory, self.database = directory, database
@@ -73,9 +76,17 @@ class ServedDisks:
         own.mkdir(exist_ok=True)
         return ServerSupervisor(self.database, self.pool, consumers, release, own, "a" * 32)
 
+    def clone(self, disk_id: str, snapshot_id: str, *, size: int = SIZE) -> str:
+        """Another disk, with a data key of its own."""
+        dek = os.urandom(64)
+        header = new_header(dek, size, cmk_id="k")
+        self.key_service.others[header.uuid] = dek
+        self.snapshots.clone(disk_id, snapshot_id, header)
+        return header.uuid
+
     def create(self, *, size: int = SIZE, thin: bool = True) -> str:
         """A disk; gives its id."""
-        header = new_header(self.dek, size, thin=thin)
+        header = new_header(self.dek, size, thin=thin, cmk_id="k")
         self.pool.create(header)
         return header.uuid
 
@@ -121,6 +132,11 @@ class ServedDisks:
         finally:
             if not (handle.aio_is_dead() or handle.aio_is_closed()):
                 handle.shutdown()
+
+    def releases(self) -> list[KeyRelease]:
+        """Which keys are released, and to whom."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(KeyRelease)))
 
     def end_all(self) -> None:
         """No process stays behind."""

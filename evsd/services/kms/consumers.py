@@ -42,8 +42,12 @@ def register_release(
 
 
 def withdraw_release(session: Session, release_id: str) -> None:
-    """Give the key to nobody any more; nothing happens where nobody is registered."""
-    session.execute(delete(KeyRelease).where(KeyRelease.id == release_id))
+    """Give the key to nobody any more, nor others on the same ticket.
+
+    Nothing happens where nobody is registered.
+    """
+    ticket = ticket_sha256(session, release_id)
+    session.execute(delete(KeyRelease).where(KeyRelease.ticket_sha256 == ticket))
 
 
 def ticket_sha256(session: Session, release_id: str) -> str:
