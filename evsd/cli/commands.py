@@ -21,8 +21,10 @@ MODULES = {
     "hsm": ("hsm",),
     "import_image": ("import_volume",),
     "keys.group": ("key",),
+    "snapshots": ("snapshot",),
     "space": ("pool", "quota"),
     "status": ("status",),
+    "usage": ("show_usage",),
     "users": ("group", "user"),
     "version": ("version",),
     "tokens": ("token",),
@@ -30,7 +32,12 @@ MODULES = {
     "volumes": ("delete", "extend", "list_volumes", "recover", "show", "update"),
 }
 # What is called otherwise than its function with dashes: those are words of Python.
-NAMES = {"import_volume": "import", "list_tags": "tags", "list_volumes": "list"}
+NAMES = {
+    "import_volume": "import",
+    "list_tags": "tags",
+    "list_volumes": "list",
+    "show_usage": "usage",
+}
 _PLACES = {
     NAMES.get(function, function.replace("_", "-")): (module, function)
     for module, functions in MODULES.items()

@@ -34,6 +34,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "VOLUME": Kind("/v2/{project}/cloudvolumes/detail", "volumes"),
+    "SNAPSHOT": Kind("/v5/{project}/snapshots/detail", "snapshots"),
     "KEY": Kind(
         "/v1.0/{project}/kms/list-keys",
         "key_details",
@@ -54,7 +55,7 @@ KINDS = {
 def complete_names(command: click.Command) -> None:
     """Have the names of things completed, in all commands of a group."""
     for parameter in command.params:
-        kind = KINDS.get((parameter.metavar or "").strip("[]"))
+        kind = KINDS.get((parameter.metavar or "").strip("[]."))
         if kind is not None:
             parameter._custom_shell_complete = _completer(kind)
     if isinstance(command, click.Group):

@@ -40,3 +40,14 @@ class Size(click.ParamType[Any]):
 def size_text(gib: int) -> str:
     """A size as people say it: in TiB where it is whole ones."""
     return f"{gib // 1024}T" if gib >= 1024 and gib % 1024 == 0 else f"{gib}G"
+
+
+def bytes_text(count: int | None) -> str:
+    """What is taken of a disk, as people say it: 12K, 1.5G."""
+    if count is None:
+        return "-"
+    number, units = float(count), ["", "K", "M", "G", "T", "P"]
+    while number >= 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{number:.1f}{units[0]}" if units[0] and number < 10 else f"{number:.0f}{units[0]}"

@@ -23,7 +23,8 @@ from evsd.cli.output import (
 )
 from evsd.cli.problems import warn
 from evsd.cli.progress import progress_bar
-from evsd.cli.sizes import Size, size_text
+from evsd.cli.sizes import Size, bytes_text, size_text
+from evsd.cli.usage import usage
 
 GIB, GROWTH_S = 1024**3, 30.0
 PROVISIONING = "evsd:provisioning"
@@ -67,10 +68,7 @@ def pool_trouble(volume: Object) -> str:
 def list_volumes(session: Session) -> None:
     """List the volumes of the project."""
     answer = session.api.volumes()
-    keys = KeyWords(session)
-    rows = [_row(volume, keys) for volume in answer["volumes"]]
-    columns = ["name", "size", "status", "key", "device", "id"]
-    session.show(answer, lambda: table(rows, columns, "no volumes; evsctl create makes one"))
+    session.show(answer, lambda: _table(session, answer["volumes"]))
 
 
 @click.command()
@@ -142,10 +140,20 @@ def delete(session: Session, name: str) -> None:
     api = session.api
     volume = api.volume(name)["volume"]
     session.confirm(
-        f"Destroy volume {volume['name']} ({size_text(volume['size'])}) and all data on it?"
+        f"Destroy volume {volume['name']} ({size_text(volume['size'])}) and all data on it"
+        f"{_and_snapshots(session, volume['id'])}?"
     )
     started = api.delete_volume(volume["id"])
     session.show(started, lambda: f"volume {volume['name']} is gone")
+
+
+def _and_snapshots(session: Session, volume_id: str) -> str:
+    """What else goes with it, to be asked of people alone."""
+    if session.assume_yes:
+        return ""
+    found = usage(session.api, volume_id)["volumes"]
+    names = [each["name"] for volume in found for each in volume["snapshots"]]
+    return f", with its snapshots {', '.join(names)}" if names else ""
 
 
 @click.command()
@@ -210,6 +218,16 @@ class KeyWords(dict[str, str]):
         return f"{key_id} (destroyed)" if self._known else key_id
 
 
+def _table(session: Session, volumes: list[Object]) -> str:
+    keys = KeyWords(session)
+    used = {each["id"]: each["used_bytes"] for each in usage(session.api)["volumes"]}
+    rows = [
+        {**_row(volume, keys), "used": bytes_text(used.get(volume["id"]))} for volume in volumes
+    ]
+    columns = ["name", "size", "used", "status", "key", "device", "id"]
+    return table(rows, columns, "no volumes; evsctl create makes one")
+
+
 def _row(volume: dict[str, Any], keys: KeyWords) -> dict[str, str]:
     cmk_id = volume["metadata"]["__system__cmkid"]
     devices = [a["device"] for a in volume["attachments"] if a["device"]]
@@ -236,6 +254,7 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             "id": row["id"],
             "status": row["status"],
             "size": row["size"],
+            **_taken(session, volume["id"]),
             "provisioning": metadata[PROVISIONING],
             "key": f"{row['key']} ({metadata['__system__cmkid']})",
             **({"pool": metadata[POOL]} if POOL in metadata else {}),
@@ -252,3 +271,17 @@ def _card(session: Session, volume: dict[str, Any]) -> str:
             **({"next": "; ".join(todo)} if todo else {}),
         }
     )
+
+
+def _taken(session: Session, volume_id: str) -> dict[str, str]:
+    """What it takes of the pool, and each of its snapshots."""
+    lines = {}
+    for volume in usage(session.api, volume_id)["volumes"]:
+        lines["used"] = bytes_text(volume["used_bytes"])
+        for each in reversed(volume["snapshots"]):
+            used, exclusive = bytes_text(each["used_bytes"]), bytes_text(each["exclusive_bytes"])
+            lines[f"snapshot {each['name']}"] = f"{used} used, {exclusive} of it exclusively"
+        if volume["hidden_bytes"]:
+            hidden = bytes_text(volume["hidden_bytes"])
+            lines["deleted"] = f"{hidden} of deleted snapshots, needed until it is detached"
+    return lines

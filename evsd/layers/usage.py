@@ -1,12 +1,15 @@
-"""What layers take of the pool."""
+"""What layers take of the pool, and what of it comes back with one of them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from evsd.layers.chain import Layer, chain, layers
-from evsd.pools.file import LAYER, raises_pool_errors
+from evsd.pools.file import LAYER, WHOLE, data_in, raises_pool_errors
+from nbd_plugin import luks2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class LayerUsage:
     snapshot_id: str
     size: int
     used: int
+    is_top: bool
 
     @classmethod
     def of(cls, layer: Layer) -> LayerUsage:
@@ -32,6 +36,7 @@ class LayerUsage:
             snapshot_id=layer.path.stem if layer.path.suffix == LAYER else "",
             size=layer.header.size,
             used=layer.path.stat().st_blocks * 512,
+            is_top=layer.path.suffix == WHOLE,
         )
 
 
@@ -45,3 +50,56 @@ def of(directory: Path, volume_id: str) -> list[LayerUsage]:
 def of_all(directory: Path) -> list[LayerUsage]:
     """Of everything in the pool."""
     return [LayerUsage.of(layer) for layer in layers(directory)]
+
+
+@raises_pool_errors
+def exclusive(directory: Path) -> dict[str, int]:
+    """The bytes of the pool that come back if a layer's snapshot is deleted, by the layers' ids.
+
+    That is what the layer above it has too; of a layer that nothing stands on all, of one that
+    several stand on, or another volume, nothing. It goes by the filesystem's word for a hole, so
+    that it takes no reading: what was read before it was written may count. The layers that are
+    written to are left out.
+    """
+    found = layers(directory)
+    frozen = [layer for layer in found if layer.header.frozen_by]
+    above: dict[str, list[Layer]] = {layer.header.own_layer: [] for layer in found}
+    for layer in found:
+        if layer.header.parent_layer_id in above:
+            above[layer.header.parent_layer_id].append(layer)
+    return {
+        each.header.own_layer: _exclusive(each, above[each.header.own_layer]) for each in frozen
+    }
+
+
+def _exclusive(layer: Layer, above: list[Layer]) -> int:
+    if not above:
+        return layer.path.stat().st_blocks * 512
+    if len(above) > 1 or above[0].header.uuid != layer.header.uuid:
+        return 0
+    both = _common(_data(layer.path), _data(above[0].path))
+    return sum(last - first for first, last in both)
+
+
+def _data(path: Path) -> Iterator[tuple[int, int]]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield from data_in(fd, luks2.DATA_OFFSET, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+
+
+def _common(
+    one: Iterable[tuple[int, int]], other: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """What is in both of two rows of ranges, each in order."""
+    mine, theirs = iter(one), iter(other)
+    left, right = next(mine, None), next(theirs, None)
+    while left is not None and right is not None:
+        first, last = max(left[0], right[0]), min(left[1], right[1])
+        if first < last:
+            yield first, last
+        if left[1] < right[1]:
+            left = next(mine, None)
+        else:
+            right = next(theirs, None)

@@ -171,6 +171,14 @@ class DiskSnapshots:
         """What each layer of a disk takes, the one that is written to first."""
         return usage.of(self._directory, disk_id)
 
+    def usage_of_all(self) -> list[LayerUsage]:
+        """The same of all disks, in whichever chain."""
+        return usage.of_all(self._directory)
+
+    def exclusive(self) -> dict[str, int]:
+        """The bytes that come back if a snapshot is deleted, by the ids of layers."""
+        return usage.exclusive(self._directory)
+
     @contextmanager
     def _held(self, disk_id: str) -> Iterator[ServerControl | None]:
         with self._servers.disks.held(disk_id):

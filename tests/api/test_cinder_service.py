@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.api.test_cinder_volumes import Cinder
+from tests.support.cinder import Cinder
 from tests.support.daemon import Evsd
 
 HEADER = "OpenStack-API-Version"

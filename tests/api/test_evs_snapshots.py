@@ -10,6 +10,7 @@ import pytest
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, until
 from tests.support.evs import create, refusal
+from tests.support.evs import creation as volume_creation
 from tests.support.evs import show as show_volume
 from tests.support.nbd import works
 from tests.support.snapshots import changes, creation, files_of, remove, rollback, show, take
@@ -272,3 +273,18 @@ def test_what_needs_no_key_goes_on_while_the_key_is_disabled(sdk: Any, tcp_evsd:
     tcp_evsd.ok("key", "enable", "locked")
     with attached(tcp_evsd, "locked") as uri:
         works(uri, "read -P 1 0 4k")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"metadata": {"__system__encrypted": "1"}}, "EVS.1043"),
+        ({"metadata": {"__system__cmkid": MISSING}}, "EVS.1043"),
+        ({"image_ref": MISSING}, "EVS.1016"),
+        ({}, "EVS.1009"),
+    ],
+)
+def test_a_volume_from_a_snapshot_is_refused(sdk: Any, fields: dict[str, Any], code: str) -> None:
+    """With fields that it would inherit for these, without them because there are none yet."""
+    request = volume_creation("cloned", snapshot_id=MISSING, **fields)
+    assert refusal(sdk.create_volume, request) == (400, code)

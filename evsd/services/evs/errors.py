@@ -187,6 +187,11 @@ class VolumeNotDeletable(EvsError):
     remedy_template = "if it is attached, detach it first: evsctl detach {name}"
 
 
+class VolumeHasSnapshots(VolumeNotDeletable):
+    template = "volume {name} has {count} snapshots, which would go with it"
+    remedy_template = "say so (cascade=true), or delete them first"
+
+
 class VolumeNotExtendable(EvsError):
     code, status = "EVS.1064", 400
     template = "volume {name} is {status}, only an available or attached one can be extended"
@@ -398,12 +403,19 @@ class VolumeEncryptionInvalid(EvsError):
 class VolumeKeyInherited(EvsError):
     code, status = "EVS.1043", 400
     template = "a volume made of {source} has the key of that: {fields} can't be given"
-    remedy_template = "leave them out; another key: evsctl image copy IMAGE NEW --key KEY"
+    remedy_template = (
+        "leave them out; an image under another key: evsctl image copy IMAGE NEW --key KEY"
+    )
 
 
 class ImageTooLarge(EvsError):
     code, status = "EVS.2042", 400
     template = "a volume of image {name} has {needed} GiB at least, not {value}"
+
+
+class VolumeSourcesSeveral(EvsError):
+    code, status = "EVS.1016", 400
+    template = "a volume is made of one thing, not of {sources}"
 
 
 class DelegationMissing(EvsError):

@@ -7,6 +7,7 @@ from evsd.services.evs.attachments.service import AttachmentService
 from evsd.services.evs.snapshots.groups import SnapshotGroups
 from evsd.services.evs.snapshots.metadata import SnapshotMetadata
 from evsd.services.evs.snapshots.service import SnapshotService
+from evsd.services.evs.snapshots.usage import PoolUsage
 from evsd.services.evs.volumes.images import OfferedImages
 from evsd.services.evs.volumes.luks_headers import VolumeHeaders
 from evsd.services.evs.volumes.metadata import VolumeMetadata
@@ -35,6 +36,7 @@ class EvsService(Service):
         self.own_use = own_use = OwnUse(database, servable, host.servers)
         self.images = images = OfferedImages()
         self.volumes = VolumeService(database, pool, own_use, disks, host.jobs, images)
+        self.usage = PoolUsage(database, disks)
         self.snapshot_metadata = SnapshotMetadata(database)
         self.snapshot_groups = SnapshotGroups(database, self.snapshots, host.jobs)
         self.new_volumes = NewVolumes(database, keys, host.jobs, host.zone, images)

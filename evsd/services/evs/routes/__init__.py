@@ -17,12 +17,14 @@ from evsd.services.evs.routes import (
     tags,
     transfers,
     types,
+    usage,
     vendor_tags,
     volume_lists,
     volumes,
 )
 
 ROUTERS: tuple[Router, ...] = (
+    usage.routes,
     volume_lists.routes,  # before what takes any word for a volume's id
     tags.routes,
     vendor_tags.routes,

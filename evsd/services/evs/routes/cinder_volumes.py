@@ -37,6 +37,12 @@ class NewType(Model):
     migration_policy: str | None = None
 
 
+class Revert(Model):
+    """Which snapshot of its own a volume is to be rolled back to."""
+
+    snapshot_id: Annotated[str, Field(max_length=64)]
+
+
 class ActionBody(Model):
     """One action on a volume."""
 
@@ -44,6 +50,7 @@ class ActionBody(Model):
 
     os_extend: Annotated[NewSize | None, Field(alias="os-extend")] = None
     os_retype: Annotated[NewType | None, Field(alias="os-retype")] = None
+    revert: Revert | None = None
 
 
 class VolumesResponse(Model):
@@ -195,10 +202,12 @@ def delete_volume(
     call: Caller,
     evs: UsesEvs,
     force: Annotated[bool, Query(description="Changes nothing: an attached one stays.")] = False,
-    cascade: Annotated[bool, Query(description="Also what was made of it.")] = False,
+    cascade: Annotated[bool, Query(description="With its snapshots; else it has none.")] = False,
 ) -> Response:
     """Destroy a volume and the wrapped key with it."""
-    del force, cascade
+    del force
+    if not cascade:
+        evs.snapshots.require_none(call.project_id, volume_id)
     evs.volumes.delete(call.project_id, volume_id)
     return Response(status_code=202)
 
@@ -206,16 +215,21 @@ def delete_volume(
 @routes.post(f"{V2}/{{volume_id}}/action", **ACTING)
 @routes.post(f"{V3}/{{volume_id}}/action", **ACTING)
 def act_on_volume(volume_id: VolumeId, body: ActionBody, call: Caller, evs: UsesEvs) -> Response:
-    """Extend or retype, as EVS does it, but without a job to ask for."""
-    if (body.os_extend is None) == (body.os_retype is None) or body.model_extra:
+    """Extend, retype or revert, as EVS does it, but without a job to ask for."""
+    actions = [body.os_extend, body.os_retype, body.revert]
+    if actions.count(None) != 2 or body.model_extra:
         others = ", ".join(sorted(body.model_extra or {}))[:64]
         said = f", not {others}" if others else ""
-        raise EvsRequestInvalid(reason=f"one action is expected, os-extend or os-retype{said}")
+        raise EvsRequestInvalid(
+            reason=f"one action is expected: os-extend, os-retype or revert{said}"
+        )
     if body.os_extend is not None:
         evs.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
         evs.attachments.tell_size(call, evs.volumes.show(call.project_id, volume_id))
     elif body.os_retype is not None:
         evs.volumes.retype(call.project_id, volume_id, body.os_retype.new_type)
+    elif body.revert is not None:
+        evs.snapshots.roll_back(call.project_id, body.revert.snapshot_id, volume_id)
     return Response(status_code=202)
 
 

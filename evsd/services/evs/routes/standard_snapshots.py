@@ -115,7 +115,7 @@ class TagValues(Model):
     """A tag with all its values."""
 
     key: str
-    values: list[str]
+    value: list[str]
 
 
 class TagsResponse(Model):
@@ -173,7 +173,7 @@ def count_standard_snapshots(
 def list_tags_of_snapshots(call: Caller, evs: UsesEvs) -> TagsResponse:
     """All tags of the project's snapshots."""
     found = evs.snapshots.tags_of_project(call.project_id)
-    return TagsResponse(tags=[TagValues(key=key, values=each) for key, each in found.items()])
+    return TagsResponse(tags=[TagValues(key=key, value=each) for key, each in found.items()])
 
 
 @routes.get(ONE, **needs(EvsPermission.SNAPSHOT_SHOW))

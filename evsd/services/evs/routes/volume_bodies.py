@@ -15,6 +15,7 @@ from evsd.services.evs.errors import (
     VolumeEncryptionInvalid,
     VolumeKeyInherited,
     VolumePassthroughInvalid,
+    VolumeSourcesSeveral,
 )
 from evsd.services.evs.routes.fields import (
     Count,
@@ -66,10 +67,9 @@ class WantedVolume(Model):
     @property
     def new_volume(self) -> NewVolume:
         """The same for the service; raises what form alone is refused with."""
-        self._refuse_unsupported()
         metadata = dict(self.metadata or {})
-        if self.image_ref is not None:
-            _refuse_key(metadata)
+        self._check_source(metadata)
+        self._refuse_unsupported()
         cmk_id, thick = _encryption(metadata), _provisioning(metadata) == THICK
         if metadata.get(PASSTHROUGH, "false") != "false":
             raise VolumePassthroughInvalid(value=metadata[PASSTHROUGH][:64])
@@ -88,6 +88,18 @@ class WantedVolume(Model):
             image_id=self.image_ref,
         )
 
+    def _check_source(self, metadata: dict[str, str]) -> None:
+        sources = {
+            "an image": self.image_ref,
+            "a snapshot": self.snapshot_id,
+            "a backup": self.backup_id,
+        }
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) > 1:
+            raise VolumeSourcesSeveral(sources=" and ".join(given))
+        if self.image_ref is not None or self.snapshot_id is not None:
+            _refuse_key(given[0], metadata)
+
     def _refuse_unsupported(self) -> None:
         unsupported = {
             "snapshot_id": self.snapshot_id is not None,
@@ -102,11 +114,11 @@ class WantedVolume(Model):
             )
 
 
-def _refuse_key(metadata: dict[str, str]) -> None:
+def _refuse_key(source: str, metadata: dict[str, str]) -> None:
     """What is made of something encrypted inherits its key."""
     fields = [name for name in (ENCRYPTED, CMK_ID) if name in metadata]
     if fields:
-        raise VolumeKeyInherited(source="an image", fields=" and ".join(fields))
+        raise VolumeKeyInherited(source=source, fields=" and ".join(fields))
 
 
 def _provisioning(metadata: dict[str, str]) -> str:

@@ -23,6 +23,7 @@ from evsd.services.evs.errors import (
     SnapshotSourceInvalid,
     SnapshotUpdateEmpty,
     SnapshotWorkFailed,
+    VolumeHasSnapshots,
     VolumeNotRolledBack,
     VolumeNotSnapshotted,
 )
@@ -135,6 +136,14 @@ class SnapshotService(Resource):
         """All snapshots of a volume, oldest first."""
         with self._database.reading() as session:
             return of_volume(session, volume_id)
+
+    def require_none(self, project_id: str, volume_id: str) -> None:
+        """Raise `VolumeHasSnapshots` where that is so."""
+        with self._database.reading() as session:
+            volume = find_volume(session, project_id, volume_id)
+            there = of_volume(session, volume_id)
+        if there:
+            raise VolumeHasSnapshots(name=volume.name, count=len(there))
 
     def volumes(self, project_id: str) -> Sequence[str]:
         """The volumes of a project that have snapshots."""
