@@ -168,6 +168,8 @@ def test_a_volume_is_extended_and_retyped_by_actions(cinder: Cinder) -> None:
         ({"os-extend": {"new_size": 2}}, "EVS.1015"),
         ({"os-retype": {"new_type": "SSD"}}, "EVS.2087"),
         ({"os-force_delete": {}}, "EVS.1009"),
+        ({"os-extend": {"new_size": 3}, "os-force_delete": {}}, "EVS.1009"),
+        ({"os-extend": {"new_size": 3}, "revert": {"snapshot_id": MISSING}}, "EVS.1009"),
         ({}, "EVS.1009"),
     ):
         refused = cinder.refused("POST", f"{path}/action", action)

@@ -106,6 +106,28 @@ def test_openstack_attaches_and_detaches(account: Account) -> None:
     ok(account, "volume", "delete", "joined")
 
 
+def test_openstack_takes_lists_and_reverts_to_snapshots(account: Account) -> None:
+    ok(account, "volume", "create", "--size", "1", "snapped")
+    snapshot = ("volume", "snapshot")
+    made = told(account, *snapshot, "create", "--volume", "snapped", "--property", "a=1", "then")
+    [found] = told(account, *snapshot, "list", "--volume", "snapped", "--long")
+    assert (found["ID"], found["Status"]) == (made["id"], "available")
+    ok(account, *snapshot, "set", "--name", "before", "--description", "d", "then")
+    ok(account, *snapshot, "unset", "--property", "a", "before")
+    shown = told(account, *snapshot, "show", "before")
+    assert (shown["description"], shown["properties"]) == ("d", {})
+    ok(account, "--os-volume-api-version", "3.40", "volume", "revert", "before")
+    ok(account, *snapshot, "delete", "before")
+    for command, why in (
+        (("delete", "before"), "No Snapshot found for before"),
+        (("show", "before"), "No Snapshot found for before"),
+        (("create", "--volume", "none", "x"), "No Volume found for none"),
+    ):
+        done = account.run_openstack(*snapshot, *command)
+        assert (done.status, why in done.err) == (1, True), done
+    ok(account, "volume", "delete", "snapped")
+
+
 def test_openstack_lists_types_zones_services_quotas_and_projects(account: Account) -> None:
     assert "SSD" in [kind["Name"] for kind in told(account, "volume", "type", "list")]
     shown = told(account, "volume", "type", "show", "SSD", "--encryption-type")
@@ -186,6 +208,20 @@ def test_cinder_asks_for_everything_else(account: Account, there: str) -> None:
         (f"metadata-show {there}", "__system__cmkid"),
     ):
         assert seen in cinder(account, *command.split()), command
+
+
+def test_cinder_takes_lists_and_reverts_to_snapshots(account: Account, there: str) -> None:
+    assert there
+    cinder(account, "snapshot-create", "there", "--name", "then")
+    cinder(account, "snapshot-rename", "then", "before")
+    assert "available" in cinder(account, "snapshot-show", "before")
+    assert "before" in cinder(account, "snapshot-list", "--volume-id", there)
+    cinder(account, "snapshot-metadata", "before", "set", "a=1")
+    assert "a" in cinder(account, "snapshot-metadata-show", "before")
+    cinder(account, "revert-to-snapshot", "before")
+    cinder(account, "snapshot-delete", "before")
+    gone = account.run_cinder("snapshot-show", "before")
+    assert (gone.status, "No snapshot with a name or ID" in gone.err) == (1, True)
 
 
 def test_cinder_reserves_and_gives_back(account: Account, there: str) -> None:

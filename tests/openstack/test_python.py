@@ -113,6 +113,35 @@ def test_cinder_attaches_and_detaches(cinder: Any) -> None:
     cinder.volumes.delete(volume)
 
 
+def test_cinder_takes_lists_and_reverts_to_snapshots(cinder: Any) -> None:
+    volume = cinder.volumes.create(1, name="snapped")
+    made = cinder.volume_snapshots.create(volume.id, name="then", metadata={"use": "test"})
+    assert cinder.volume_snapshots.get(made.id).status == "available"
+    cinder.volume_snapshots.update(made, name="before", description="of a test")
+    cinder.volume_snapshots.set_metadata(made, {"more": "1"})
+    cinder.volume_snapshots.delete_metadata(made, ["use"])
+    [found] = cinder.volume_snapshots.list(search_opts={"volume_id": volume.id})
+    assert (found.name, found.metadata) == ("before", {"more": "1"})
+    cinder.volumes.revert_to_snapshot(volume, made)
+    assert cinder.volumes.get(volume.id).status == "available"
+    other = cinder.volumes.create(1, name="not snapped")
+    snapshots, revert = cinder.volume_snapshots, cinder.volumes.revert_to_snapshot
+    for call, arguments, named, status, why in (
+        (revert, [other, made], {}, 400, "before"),
+        (snapshots.create, [MISSING], {"name": "x"}, 404, "does not exist"),
+        (snapshots.get, [MISSING], {}, 404, "does not exist"),
+        (snapshots.delete, [MISSING], {}, 404, "does not exist"),
+        (snapshots.update, [MISSING], {"name": "x"}, 404, "does not exist"),
+        (snapshots.list, [], {"search_opts": {"nmae": "x"}}, 400, "nmae"),
+    ):
+        told = refused(call, *arguments, **named)
+        assert (told[0], why in told[1]) == (status, True), told
+    cinder.volume_snapshots.delete(made)
+    assert refused(cinder.volume_snapshots.get, made.id)[0] == 404
+    for one in (volume, other):
+        cinder.volumes.delete(one)
+
+
 def test_cinder_asks_for_types_quotas_limits_and_services(cinder: Any, account: Account) -> None:
     kinds = {kind.name: kind for kind in cinder.volume_types.list()}
     assert cinder.volume_types.get(kinds["SSD"].id).get_keys()["volume_backend_name"] == "SSD"
@@ -197,6 +226,22 @@ def test_the_sdk_attaches_and_detaches(sdk: Any) -> None:
     assert volumes.get_volume(volume).attachments[0]["attachment_id"] == made.id
     assert [one.id for one in volumes.attachments()] == [made.id]
     volumes.delete_attachment(made)
+    volumes.delete_volume(volume)
+
+
+def test_the_sdk_takes_lists_and_reverts_to_snapshots(sdk: Any) -> None:
+    volumes = sdk.block_storage
+    volume = volumes.create_volume(name="sdk snapped", size=1)
+    made = volumes.create_snapshot(volume_id=volume.id, name="by sdk")
+    volumes.wait_for_status(made, "available", wait=60)
+    volumes.update_snapshot(made, name="by the sdk")
+    assert volumes.find_snapshot("by the sdk").id == made.id
+    assert [one.id for one in volumes.snapshots(volume_id=volume.id)] == [made.id]
+    volumes.revert_volume_to_snapshot(volume, made)
+    assert refused(volumes.create_snapshot, volume_id=MISSING, name="x")[0] == 404
+    assert refused(volumes.get_snapshot, MISSING)[0] == 404
+    volumes.delete_snapshot(made, ignore_missing=False)
+    assert refused(volumes.delete_snapshot, made, ignore_missing=False)[0] == 404
     volumes.delete_volume(volume)
 
 

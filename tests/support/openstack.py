@@ -138,15 +138,12 @@ def _ended(main: Callable[[list[str]], Any], words: list[str], err: io.StringIO)
 @contextmanager
 def _logging_put_back() -> Iterator[None]:
     """Each command sets up the whole process' logs, for standard error as it is then."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    named = {name: logging.getLogger(name) for name in logging.root.manager.loggerDict}
-    levels = {name: (one.level, list(one.handlers)) for name, one in named.items()}
+    names = [None, *logging.root.manager.loggerDict]
+    before = [(one, one.level, list(one.handlers)) for one in map(logging.getLogger, names)]
     try:
         yield
     finally:
-        root.handlers[:] = before
-        root.setLevel(level)
-        for name, (was, handlers) in levels.items():
-            named[name].setLevel(was)
-            named[name].handlers[:] = handlers
+        for logger, level, handlers in before:
+            logger.handlers[:] = handlers
+            if logger.level != level:  # to set it takes a while
+                logger.setLevel(level)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field
 
-from evsd.api.fields import VolumeId
+from evsd.api.fields import SnapshotId, VolumeId
 from evsd.api.router import Router, router
 from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.errors import EvsRequestInvalid
@@ -38,9 +38,9 @@ class NewType(Model):
 
 
 class Revert(Model):
-    """Which snapshot of its own a volume is to be rolled back to."""
+    """Which of its snapshots a volume is to be again."""
 
-    snapshot_id: Annotated[str, Field(max_length=64)]
+    snapshot_id: SnapshotId
 
 
 class ActionBody(Model):
@@ -51,6 +51,12 @@ class ActionBody(Model):
     os_extend: Annotated[NewSize | None, Field(alias="os-extend")] = None
     os_retype: Annotated[NewType | None, Field(alias="os-retype")] = None
     revert: Revert | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is one action, and a known one."""
+        known = [self.os_extend, self.os_retype, self.revert]
+        return len(known) - known.count(None) == 1 and not self.model_extra
 
 
 class VolumesResponse(Model):
@@ -202,12 +208,10 @@ def delete_volume(
     call: Caller,
     evs: UsesEvs,
     force: Annotated[bool, Query(description="Changes nothing: an attached one stays.")] = False,
-    cascade: Annotated[bool, Query(description="With its snapshots; else it has none.")] = False,
+    cascade: Annotated[bool, Query(description="Also what was made of it.")] = False,
 ) -> Response:
     """Destroy a volume and the wrapped key with it."""
-    del force
-    if not cascade:
-        evs.snapshots.require_none(call.project_id, volume_id)
+    del force, cascade
     evs.volumes.delete(call.project_id, volume_id)
     return Response(status_code=202)
 
@@ -216,12 +220,11 @@ def delete_volume(
 @routes.post(f"{V3}/{{volume_id}}/action", **ACTING)
 def act_on_volume(volume_id: VolumeId, body: ActionBody, call: Caller, evs: UsesEvs) -> Response:
     """Extend, retype or revert, as EVS does it, but without a job to ask for."""
-    actions = [body.os_extend, body.os_retype, body.revert]
-    if actions.count(None) != 2 or body.model_extra:
+    if not body.is_one:
         others = ", ".join(sorted(body.model_extra or {}))[:64]
         said = f", not {others}" if others else ""
         raise EvsRequestInvalid(
-            reason=f"one action is expected: os-extend, os-retype or revert{said}"
+            reason=f"one action is expected, os-extend, os-retype or revert{said}"
         )
     if body.os_extend is not None:
         evs.volumes.extend(call.project_id, volume_id, body.os_extend.new_size)
