@@ -203,12 +203,15 @@ def headers_of(
     path: str | bytes,
     query: str,
     headers: Mapping[str, str],
-    body: bytes,
+    body: bytes | None,
 ) -> dict[str, str]:
-    """What a client adds to a request to sign it, with these headers (lower case, `host` among)."""
+    """What a client adds to a request to sign it, with these headers (lower case, `host` among).
+
+    Without a body they have the hash of one that is sent in pieces.
+    """
     date = datetime.now(UTC).strftime(DATE_FORMAT)
     covered = {**headers, "x-sdk-date": date}
-    digest = hashlib.sha256(body).hexdigest()
+    digest = _payload_digest(covered, body)
     canonical = canonical_request(method, path, query, covered, covered, digest)
     value = sign(secret, string_to_sign(date, canonical))
     return {"X-Sdk-Date": date, "Authorization": authorization(access, covered, value)}

@@ -12,12 +12,14 @@ from urllib.parse import quote
 from uuid import UUID
 
 from evsd.cli.errors import Refused, Unreachable, UsageProblem
-from evsd.cli.http import Answer, Http, NoAnswer
+from evsd.cli.http import Answer, Http, NoAnswer, Stream
 from evsd.cli.interrupts import answered, noted
 from evsd.cli.starting import await_evsd
 
 TIMEOUT_S = 120.0
 POLL_S = 0.2
+# Paths of IMS and Glance, which work in the project of a header.
+WITHOUT_PROJECT = ("/v2/images", "/v2/cloudimages", "/v1/cloudimages")
 ALIAS_PREFIX = "alias/"
 SAFE = "/:@!$&'()*+,;=~"  # in a path, beside letters and digits
 # Of the KMS, where every operation is a POST.
@@ -48,7 +50,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Object | None = None,
+        body: Object | list[Object] | Stream | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Object:
         """One request; `{project}` in the path is filled in. Raises `Refused`."""
@@ -69,12 +71,13 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Object | None,
+        body: Object | list[Object] | Stream | None,
         query: Mapping[str, str] | None,
     ) -> Object:
         try:
-            content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-            found = self._http.request(method, quote(path, SAFE), content, query or {})
+            content = body if isinstance(body, Stream) else _json(body)
+            project = self.project_id if path.startswith(WITHOUT_PROJECT) else ""
+            found = self._http.request(method, quote(path, SAFE), content, query or {}, project)
         except UnicodeError as error:
             raise UsageProblem(f"this is no text: {error}") from error
         except NoAnswer as error:
@@ -228,6 +231,34 @@ class Api:
                 return job
             time.sleep(POLL_S)
 
+    # --- images --------------------------------------------------------------------------------
+
+    def images(self, **filters: str) -> Object:
+        """The project's images, all of them, as one list response."""
+        answer = page = self._image_page(filters)
+        while page["page_info"].get("next_marker"):
+            page = self._image_page({**filters, "marker": page["page_info"]["next_marker"]})
+            answer["images"] += page["images"]
+        return {**answer, "page_info": {}}
+
+    def _image_page(self, query: Mapping[str, str]) -> Object:
+        return self.request("GET", "/v2/cloudimages", query={"limit": "1000", **query})
+
+    def send(self, path: str, stream: Stream) -> None:
+        """Put a stream there; an interrupt ends it at once."""
+        self._request("PUT", path, stream, None)
+        self.changed, self._changed_by = True, self.request_id
+
+    def image(self, name: str) -> Object:
+        """One image, by id or by name."""
+        for filters in ({"id": _as_id(name) or name}, {"name": name}):
+            found = self.images(**filters)["images"]
+            if found:
+                return self.request("GET", f"/v2/images/{found[0]['id']}")
+        raise Refused(
+            "IMG.0027", f"image {name} does not exist", "`evsctl image list` shows the images"
+        )
+
     # --- attachments ---------------------------------------------------------------------------
 
     def attachment(
@@ -289,6 +320,10 @@ def _http(endpoint: str, timeout_s: float) -> Http:
     from evsd.cli.http.tcp import TcpHttp
 
     return TcpHttp(endpoint, timeout_s)
+
+
+def _json(body: Object | list[Object] | None) -> bytes | None:
+    return None if body is None else json.dumps(body, ensure_ascii=False).encode()
 
 
 def _object(found: Answer) -> Object | None:

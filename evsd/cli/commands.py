@@ -19,6 +19,7 @@ MODULES = {
     "export_image": ("export",),
     "header": ("header",),
     "hsm": ("hsm",),
+    "images": ("image",),
     "import_image": ("import_volume",),
     "keys.group": ("key",),
     "snapshots": ("snapshot",),

@@ -35,6 +35,7 @@ class Kind(NamedTuple):
 KINDS = {
     "VOLUME": Kind("/v2/{project}/cloudvolumes/detail", "volumes"),
     "SNAPSHOT": Kind("/v5/{project}/snapshots/detail", "snapshots"),
+    "IMAGE": Kind("/v2/cloudimages", "images"),
     "KEY": Kind(
         "/v1.0/{project}/kms/list-keys",
         "key_details",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from evsd.cli.client import Api, Object
-from evsd.cli.errors import Refused
+from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.interrupts import answered, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session, table
 from evsd.cli.progress import progress_bar
@@ -25,9 +25,10 @@ thick_option = click.option(
 
 @click.command()
 @click.argument("name")
-@click.option("--size", type=Size(), required=True, help="Whole GiB, like 10G or 1T.")
+@click.option("--size", type=Size(), help="Whole GiB, like 10G or 1T; else that of the image.")
 @click.option("--key", "key_reference", metavar="KEY", help="Key id or alias; else evs/default.")
 @thick_option
+@click.option("--from-image", "image_name", metavar="IMAGE", help="With its data, under its key.")
 @click.option("--description", default="", help="Up to 255 characters.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
 @click.option(
@@ -41,15 +42,23 @@ thick_option = click.option(
 def create(
     session: Session,
     name: str,
-    size: int,
+    size: int | None,
     key_reference: str | None,
     thick: bool,
+    image_name: str | None,
     description: str,
     tags: Sequence[str],
     count: int,
 ) -> None:
     """Create an encrypted volume, or several."""
+    image = None if image_name is None else session.api.image(image_name)
+    if size is None and image is None:
+        raise UsageProblem("say --size, or --from-image")
+    size = size or max(1, image["min_disk"] if image else 1)
     wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
+    if image is not None:
+        wanted["imageRef"] = image["id"]
+        del wanted["metadata"]["__system__encrypted"]  # it has the image's key
     wanted["tags"] = {pair["key"]: pair["value"] for pair in tag_pairs(tags)}
     if count == 1:
         made = create_volume(session.api, wanted)

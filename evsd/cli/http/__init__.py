@@ -5,7 +5,8 @@ httpx takes as long to load as all else of evsctl; only who is on another host n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
@@ -28,10 +29,30 @@ class NoAnswer(Exception):
         self.garbled = garbled
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A body that is not JSON, sent in pieces: of so many bytes, and the SHA-256 of all in hex.
+
+    The hash is asked for where it is signed, before the first piece.
+    """
+
+    length: int
+    pieces: Iterator[bytes]
+    sha256: Callable[[], str]
+
+
 class Http(Protocol):
     """A connection to one evsd."""
 
     def request(
-        self, method: str, path: str, content: bytes | None, query: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        content: bytes | Stream | None,
+        query: Mapping[str, str],
+        project: str = "",
     ) -> Answer:
-        """The answer to one request, whose content is JSON; raises `NoAnswer`."""
+        """The answer to one request, whose content is JSON or a stream; raises `NoAnswer`.
+
+        `project` is the id of the project to work in, where the path names none.
+        """

@@ -11,7 +11,7 @@ import httpx
 from evsd import signature
 from evsd.cli.errors import UsageProblem
 
-SIGNED = ("host", "x-security-token")
+SIGNED = ("host", "x-security-token", "x-project-id", "x-sdk-content-sha256")
 
 
 class AccessKeyAuth(httpx.Auth):
@@ -52,7 +52,19 @@ class AccessKeyAuth(httpx.Auth):
                 request.url.raw_path.partition(b"?")[0],
                 request.url.query.decode(),
                 signed,
-                request.content,
+                self._body_of(request),
             )
         )
         yield request
+
+    def _body_of(self, request: httpx.Request) -> bytes | None:
+        return request.content
+
+
+class StreamAuth(AccessKeyAuth):
+    """The same for a body of which only the hash is known, in X-Sdk-Content-Sha256."""
+
+    requires_request_body = False
+
+    def _body_of(self, _request: httpx.Request) -> bytes | None:
+        return None

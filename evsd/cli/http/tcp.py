@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import httpx
 
 from evsd.cli.errors import UsageProblem
-from evsd.cli.http import Answer, NoAnswer
-from evsd.cli.http.signing import AccessKeyAuth
+from evsd.cli.http import Answer, NoAnswer, Stream
+from evsd.cli.http.signing import AccessKeyAuth, StreamAuth
 
 
 class TcpHttp:
@@ -18,7 +18,8 @@ class TcpHttp:
 
     def __init__(self, endpoint: str, timeout_s: float) -> None:
         """Raises `UsageProblem` for an endpoint, or a proxy, that can't be used."""
-        auth = AccessKeyAuth.from_environment()
+        self._timeout_s = timeout_s
+        auth, self._stream_auth = AccessKeyAuth.from_environment(), StreamAuth.from_environment()
         try:
             self._client = httpx.Client(
                 base_url=endpoint, timeout=timeout_s, auth=auth, verify=_authorities()
@@ -27,18 +28,42 @@ class TcpHttp:
             raise UsageProblem(f"EVSD_ENDPOINT {endpoint!r} can't be used: {error}") from error
 
     def request(
-        self, method: str, path: str, content: bytes | None, query: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        content: bytes | Stream | None,
+        query: Mapping[str, str],
+        project: str = "",
     ) -> Answer:
         """The answer to one request; raises `NoAnswer`."""
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = {"X-Project-Id": project} if project else {}
         try:
-            response = self._client.request(
-                method, path, content=content, params=query, headers=headers
-            )
+            if isinstance(content, Stream):
+                response = self._send(method, path, content, headers)
+            else:
+                headers |= {} if content is None else {"Content-Type": "application/json"}
+                response = self._client.request(
+                    method, path, content=content, params=query, headers=headers
+                )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             garbled = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
             raise NoAnswer(str(error), garbled=garbled) from error
         return Answer(response.status_code, response.headers, response.content)
+
+    def _send(
+        self, method: str, path: str, content: Stream, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        of_stream = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(content.length),
+            "X-Sdk-Content-Sha256": content.sha256(),
+        }
+        headers = {**headers, **of_stream}
+        auth, pieces = self._stream_auth, content.pieces
+        timeout = httpx.Timeout(self._timeout_s, read=None)  # for what is made of it
+        return self._client.request(
+            method, path, content=pieces, headers=headers, auth=auth, timeout=timeout
+        )
 
 
 def _authorities() -> ssl.SSLContext:

@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 
 from httptools import HttpParserError, HttpResponseParser
 
-from evsd.cli.http import Answer, NoAnswer
+from evsd.cli.http import Answer, NoAnswer, Stream
 
 # evsd ends idle connections, later than this: no request meets the end of its connection.
 KEPT_S = 5
 PIECE = 256 * 1024
+STREAM_TYPE = "application/octet-stream"
 
 
 class UnixHttp:
@@ -27,16 +28,25 @@ class UnixHttp:
         self._used = 0.0
 
     def request(
-        self, method: str, path: str, content: bytes | None, query: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        content: bytes | Stream | None,
+        query: Mapping[str, str],
+        project: str = "",
     ) -> Answer:
         """The answer to one request; raises `NoAnswer`."""
         target = f"{path}?{urlencode(query)}" if query else path
         lines = [f"{method} {target} HTTP/1.1", "Host: evsd", "Accept: application/json"]
-        if content is not None:
+        if project:
+            lines.append(f"X-Project-Id: {project}")
+        if isinstance(content, Stream):
+            lines += [f"Content-Length: {content.length}", f"Content-Type: {STREAM_TYPE}"]
+        elif content is not None:
             lines += [f"Content-Length: {len(content)}", "Content-Type: application/json"]
         head = "\r\n".join([*lines, "", ""]).encode()
         try:
-            answer = self._exchange(head + (content or b""))
+            answer = self._exchange(head, content)
         except BaseException as error:  # Ctrl-C too: the rest of an answer is no answer
             self._end()
             if isinstance(error, OSError):
@@ -47,9 +57,13 @@ class UnixHttp:
         self._used = time.monotonic()
         return answer
 
-    def _exchange(self, request: bytes) -> Answer:
+    def _exchange(self, head: bytes, content: bytes | Stream | None) -> Answer:
         connection = self._connected()
-        connection.sendall(request)
+        if isinstance(content, Stream):
+            _send(connection, head, content)
+            connection.settimeout(None)  # for what is made of it
+        else:
+            connection.sendall(head + (content or b""))
         received = _Received()
         parser = HttpResponseParser(received)
         while not received.whole:
@@ -57,6 +71,7 @@ class UnixHttp:
             if not piece:
                 _broken_off()
             parser.feed_data(piece)
+        connection.settimeout(self._timeout_s)
         if not parser.should_keep_alive():
             self._end()
         return Answer(parser.get_status_code(), received.headers, b"".join(received.pieces))
@@ -80,6 +95,16 @@ class UnixHttp:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _send(connection: socket.socket, head: bytes, content: Stream) -> None:
+    """Send it, or as much of it as is wanted: what is refused is answered before its end."""
+    try:
+        connection.sendall(head)
+        for piece in content.pieces:
+            connection.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        return
 
 
 class _Received:

@@ -11,7 +11,7 @@ from typing import ClassVar, NoReturn
 from sqlalchemy.orm import Session
 
 from evsd import images
-from evsd.images import FormatAmbiguous
+from evsd.images import FormatAmbiguous, ImageError
 from evsd.images import Image as ImageBytes
 from evsd.jobs.kinds import Work
 from evsd.jobs.tables import Job
@@ -23,6 +23,7 @@ from evsd.store.database import utcnow
 from evsd.store.transitions import advance
 
 UPLOAD, LENGTH, CHECKSUM = "upload", "length", "checksum"  # among a job's arguments
+RAW = "raw"
 FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi", "qed")
 
 
@@ -105,6 +106,10 @@ def _format(file: ImageBytes, wanted: str | None) -> str:
         raise ImageDataInvalid(
             reason=error, remedy="say which: disk_format raw or vhd, evsctl's --format"
         ) from error
+    except ImageError:
+        if wanted == RAW:  # whoever says so wants its bytes as they are
+            return RAW
+        raise
     if found not in FORMATS:
         raise ImageDataInvalid(
             reason=f"{file.path} is {found}, and no image is made of that",
