@@ -20,7 +20,7 @@ from evsd.services.ims.errors import (
 )
 from evsd.services.ims.making import about
 from evsd.services.ims.records import find, renamed
-from evsd.services.ims.states import IMAGE_STATES, ImageEvent
+from evsd.services.ims.states import IMAGE_STATES, ImageEvent, ImageStatus
 from evsd.services.ims.tables import Image
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
@@ -42,6 +42,11 @@ class Library:
         query = select(Image).where(Image.project_id == project_id)
         with self._database.reading() as session:
             return list(session.scalars(query))
+
+    def active(self) -> list[Image]:
+        """All that are active, of all projects."""
+        with self._database.reading() as session:
+            return list(session.scalars(select(Image).where(Image.status == ImageStatus.ACTIVE)))
 
     def change(self, project_id: str, image_id: str, change: Callable[[Image], None]) -> Image:
         """Have `change` change the record, never its disk or its key; raises `ImageNameTaken`."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import structlog
+from anyio import CapacityLimiter
+
 from evsd.service import Host, Service
 from evsd.services.evs.service import EvsService
 from evsd.services.ims.copies import InRegion, OfVolume
@@ -15,6 +18,10 @@ from evsd.services.ims.keys import ImageKeys
 from evsd.services.ims.library import Library
 from evsd.services.ims.new_images import NewImages
 from evsd.services.ims.uploads import Parts, Uploads
+
+UPLOADS = 8  # so many at once are taken in, and so many made images of: others wait
+
+log = structlog.get_logger()
 
 
 class ImsService(Service):
@@ -29,6 +36,7 @@ class ImsService(Service):
         self.library = Library(host.database, host.jobs)
         parts = Parts(host.database, self._disks, host.jobs, self._importing)
         self.uploads = Uploads(parts, keys)
+        self.taking, self.making = CapacityLimiter(UPLOADS), CapacityLimiter(UPLOADS)
 
     def meet(self, services: Mapping[type[Service], Service]) -> None:
         """Offer images to the volume service, and have its volumes."""
@@ -47,6 +55,14 @@ class ImsService(Service):
     def start(self) -> None:
         """Go on with what was interrupted."""
         self.host.jobs.resume(*self._kinds)
+        self._name_missing()
+
+    def _name_missing(self) -> None:
+        """Say which images have no file, as after the pool or the database was restored."""
+        files, pool = self.host.pool.names(), self.host.pool
+        for image in self.library.active():
+            if pool.path(image.id).name not in files:
+                log.error("the file of an image is missing", name=image.name, image=image.id)
 
 
 def build(host: Host) -> ImsService:

@@ -85,7 +85,7 @@ class Upload:
         self._disk_id: str = job.arguments[UPLOAD]
         self._length, self._digest = 0, hashlib.md5(usedforsecurity=False)
         self._stack = ExitStack()
-        self.ended = False
+        self._ended = False
 
     def open(self) -> None:
         """Begin to write."""
@@ -122,8 +122,9 @@ class Upload:
             raise ImageInterrupted(name=self._image.name) from stopped
 
     def abandon(self, error: PublishedError) -> None:
-        """It does not come: the image waits for another."""
-        self._undo(error)
+        """It does not come: the image waits for another. Nothing happens where that is known."""
+        if not self._ended:
+            self._undo(error)
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:
@@ -134,7 +135,7 @@ class Upload:
             raise self._undo(error) from error
 
     def _undo(self, error: Exception) -> PublishedError:
-        self.ended = True
+        self._ended = True
         # A server that can't be ended is told of where its file is removed.
         with suppress(*FAILURES):
             self._stack.close()

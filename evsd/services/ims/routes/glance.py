@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from anyio import CancelScope
+from anyio.to_thread import run_sync as to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field
@@ -91,18 +93,18 @@ async def upload_image(image_id: str, request: Request, call: Caller, ims: UsesI
 
     It is whole, or refused: then the image waits for its data as before.
     """
-    upload = await run_in_threadpool(ims.uploads.begin, call, image_id, _length(request))
+    # Not in the threads of all routes: an image of any size keeps its thread until it is made.
+    taking, making = ims.taking, ims.making
+    upload = await to_thread(ims.uploads.begin, call, image_id, _length(request), limiter=taking)
     try:
         async for piece in pieces(request):
-            await run_in_threadpool(upload.write, piece)
-    except PublishedError as error:
-        if not upload.ended:
-            await run_in_threadpool(upload.abandon, error)
+            await to_thread(upload.write, piece, limiter=taking)
+    except BaseException as error:
+        reason = error if isinstance(error, PublishedError) else BodyBrokenOff()
+        with CancelScope(shield=True):
+            await to_thread(upload.abandon, reason, limiter=taking)
         raise
-    except BaseException:
-        await run_in_threadpool(upload.abandon, BodyBrokenOff())
-        raise
-    await run_in_threadpool(upload.finish)
+    await to_thread(upload.finish, limiter=making)
     return Response(status_code=204)
 
 
