@@ -94,7 +94,9 @@ def import_image(
 
 @image.command()
 @click.argument("name")
-@click.option("--from-volume", "volume_name", metavar="VOLUME", required=True)
+@click.option(
+    "--from-volume", "volume_name", metavar="VOLUME", required=True, help="What it is made of."
+)
 @description_option
 @tag_option
 @output_option

@@ -31,21 +31,22 @@ def find_active(session: Session, project_id: str, image_id: str) -> Image:
 def add_record(session: Session, image: Image) -> None:
     """Enter a new image, with its key; raises `ImageNameTaken`."""
     session.add(image)
-    try:
-        session.flush()
-    except IntegrityError as error:
-        raise ImageNameTaken(name=image.name) from error
+    _flush(session, image.name)
     kind, since = CONSUMER.kind, image.created_at
     add_dependent(session, kind, image.id, image.name, image.project_id, image.cmk_id, since)
 
 
 def renamed(session: Session, image: Image) -> None:
     """Its name was changed; raises `ImageNameTaken`."""
+    _flush(session, image.name)
+    rename_dependent(session, CONSUMER.kind, image.id, image.name)
+
+
+def _flush(session: Session, name: str) -> None:
     try:
         session.flush()
     except IntegrityError as error:
-        raise ImageNameTaken(name=image.name) from error
-    rename_dependent(session, CONSUMER.kind, image.id, image.name)
+        raise ImageNameTaken(name=name) from error
 
 
 def forget(session: Session, image_id: str) -> None:
