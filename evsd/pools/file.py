@@ -269,8 +269,6 @@ class FilePool(Pool):
             header = luks2.read(fd)
             if status.st_size < luks2.DATA_OFFSET + header.size:
                 raise luks2.HeaderError("it is truncated")
-            if header.layer_id:
-                raise luks2.HeaderError("it is one layer of a volume with snapshots")
             return header
 
     def _unfinished(self, volume_id: str) -> Path:

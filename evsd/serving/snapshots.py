@@ -14,6 +14,7 @@ import structlog
 
 from evsd.layers import cloning, making, recovery, removal, usage
 from evsd.layers.chain import Layer, read, snapshot_path, volume_path
+from evsd.layers.recovery import FoundSnapshot
 from evsd.layers.usage import LayerUsage
 from evsd.pools.pool import Pool, PoolError, VolumeBusy
 from evsd.serving.control import ServerControl
@@ -124,6 +125,14 @@ class DiskSnapshots:
         """
         with self._servers.disks.held(disk_id):
             self._pool.create(cloning.header_of_clone(self._directory, snapshot_id, header))
+
+    def recover(self, disk_id: str) -> list[FoundSnapshot]:
+        """Make sure that all a disk consists of is there; gives its snapshots, oldest first.
+
+        For a disk without a record. Raises `VolumeBusy`, `HeaderInvalid` for what is not whole.
+        """
+        with self._unserved(disk_id):
+            return recovery.whole(self._directory, disk_id)
 
     def keys(self, disk_id: str) -> list[luks2.Header]:
         """A header for each data key that serving a disk needs: its own, then a clone's others."""

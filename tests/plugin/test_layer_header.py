@@ -162,11 +162,3 @@ def test_a_backup_from_before_a_snapshot_is_not_restored_over_a_layer(tmp_path: 
         luks2.write(fd, header._replace(sequence=2, layer_id=LAYER, parent_layer_id=PARENT))
     with pytest.raises(HeaderInvalid, match="other snapshots"):
         pool.restore_header(header, keyslots, header.size)
-
-
-def test_one_layer_is_not_taken_for_a_volume_that_lost_its_record(tmp_path: Path) -> None:
-    header = new_header(DEK, MIB, layer_id=LAYER, parent_layer_id=PARENT)
-    pool = FilePool(tmp_path)
-    pool.create(header)
-    with pytest.raises(HeaderInvalid, match="one layer of a volume with snapshots"):
-        pool.unused_header(header.uuid)

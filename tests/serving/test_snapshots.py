@@ -259,3 +259,30 @@ def test_an_interrupted_set_of_snapshots_is_not_taken_for_one_of_one_moment(
         disks.snapshots.remove(disk, snapshot)
         assert layers_of(disks, disk) == [""]
         disks.snapshots.delete(disk)
+
+
+def test_a_disk_without_a_record_tells_its_snapshots(disks: ServedDisks, served: str) -> None:
+    made = [*disks.snapshot(served), *disks.snapshot(served), *disks.snapshot(served)]
+    with pytest.raises(VolumeBusy):
+        disks.snapshots.recover(served)
+    with suppress(Deferred):
+        disks.snapshots.remove(served, made[1])
+    disks.detach(served)
+    found = disks.snapshots.recover(served)
+    assert [(each.snapshot_id, each.size) for each in found] == [(made[0], SIZE), (made[2], SIZE)]
+
+
+@pytest.mark.parametrize("lost", ["the lowest", "the top", "a part"])
+def test_a_disk_that_is_not_whole_is_not_recovered(
+    disks: ServedDisks, disk: str, lost: str
+) -> None:
+    [first], [second] = disks.snapshot(disk), disks.snapshot(disk)
+    lowest, top = snapshot_path(disks.directory, first), volume_path(disks.directory, disk)
+    if lost == "a part":
+        os.truncate(lowest, SIZE)
+    elif lost == "the lowest":
+        lowest.unlink()
+    else:
+        snapshot_path(disks.directory, second).replace(top)
+    with pytest.raises(HeaderInvalid, match=r"missing|truncated"):
+        disks.snapshots.recover(disk)

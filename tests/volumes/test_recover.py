@@ -11,7 +11,7 @@ import pytest
 
 from nbd_plugin import luks2
 from tests.api.test_callers import USER, ctl_as
-from tests.support.daemon import Evsd, running_evsd, temporary_state
+from tests.support.daemon import Evsd, Object, running_evsd, temporary_state, until
 from tests.support.nbd import works
 from tests.support.transfer import attached
 
@@ -193,3 +193,47 @@ def test_only_the_operator_recovers() -> None:
         with running_evsd("--config", str(config)) as evsd:
             refused = ctl_as(USER, evsd, "recover", f"{uuid.uuid4()}.luks")
     assert (refused.status, "operator" in refused.err) == (1, True)
+
+
+def test_a_volume_is_recovered_with_its_snapshots(evsd: Evsd) -> None:
+    evsd.prepare()
+    file = written(evsd)
+    first = snapshot(evsd, file.stem)
+    with attached(evsd, "data") as uri:
+        works(uri, "write -P 9 0 4k")
+        second = snapshot(evsd, file.stem)
+        works(uri, "write -P 10 0 4k")
+    project = evsd.project_id()
+    lose_database(evsd)
+    missing = evsd.pool / f"{first}.layer"
+    kept = missing.rename(evsd.pool / "kept")
+    refused = evsd.ctl("recover", file.name, "data")
+    assert (refused.status, "missing" in refused.err) == (1, True), refused
+    kept.rename(missing)
+    evsd.ok("recover", file.name, "data")
+    there = ("--project", f"recovered-{project[:8]}")
+    with evsd.http() as http:
+        found = http.get(f"/v2/{project}/snapshots/detail").json()["snapshots"]
+    assert [each["id"] for each in found] == [second, first]
+    assert {each["status"] for each in found} == {"available"}
+    evsd.ok(*there, "delegation", "create")
+    key = evsd.object(*there, "key", "list")["key_details"][0]["key_alias"]
+    evsd.ok(*there, "key", "enable", key)
+    uri = evsd.ok(*there, "attach", "data", "--transport", "uri")
+    works(uri, "read -P 10 0 4k", "read -P 8 1023M 1M")
+    evsd.ok(*there, "detach", "data")
+
+
+def snapshot(evsd: Evsd, volume_id: str) -> str:
+    """Take one, by the published API; gives its id when it is available."""
+    with evsd.http() as http:
+        path = f"/v2/{evsd.project_id()}/snapshots"
+        asked = {"snapshot": {"volume_id": volume_id, "force": True}}
+        made: Object = http.post(path, json=asked).json()["snapshot"]
+
+        def available() -> bool:
+            shown = http.get(f"{path}/{made['id']}").json()["snapshot"]
+            return bool(shown["status"] == "available")
+
+        until(available)
+    return str(made["id"])

@@ -41,7 +41,7 @@ class EvsService(Service):
         self.snapshot_groups = SnapshotGroups(database, self.snapshots, host.jobs)
         self.new_volumes = NewVolumes(database, keys, host.jobs, host.zone, images)
         self.tags, self.metadata = VolumeTags(database), VolumeMetadata(database)
-        self.registration = VolumeRegistration(database, keys, pool)
+        self.registration = VolumeRegistration(database, keys, pool, disks)
         self.headers = VolumeHeaders(database, keys, pool)
         self.quotas = QuotaService(database, keys)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from evsd.layers.recovery import FoundSnapshot
 from evsd.services.evs.errors import SnapshotNotFound, SnapshotUnderWay
+from evsd.services.evs.limits import GIB
 from evsd.services.evs.snapshots.states import SnapshotStatus
 from evsd.services.evs.tables import Snapshot, Volume
 from evsd.services.kms.consumers import add_dependent, remove_dependent
@@ -67,3 +70,26 @@ def forget_all(session: Session, volume_id: str) -> None:
     """Those of a volume that is no more."""
     for snapshot in of_volume(session, volume_id):
         forget(session, snapshot.id)
+
+
+def recovered(volume: Volume, found: FoundSnapshot) -> Snapshot:
+    """The record of a snapshot of which only the layer is there."""
+    taken = datetime.fromtimestamp(found.taken, tz=UTC).replace(tzinfo=None)
+    return Snapshot(
+        id=found.snapshot_id,
+        project_id=volume.project_id,
+        volume_id=volume.id,
+        name=f"recovered-{found.snapshot_id[:8]}",
+        description="",
+        size_gib=found.size // GIB,
+        volume_type=volume.volume_type,
+        availability_zone=volume.availability_zone,
+        status=SnapshotStatus.AVAILABLE,
+        cmk_id=volume.cmk_id,
+        extra_metadata={},
+        tags={},
+        user_name=volume.user_name,
+        user_id=volume.user_id,
+        created_at=taken,
+        updated_at=taken,
+    )

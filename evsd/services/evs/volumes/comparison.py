@@ -12,9 +12,11 @@ from sqlalchemy import select
 
 from evsd.pools.pool import Pool, PoolError
 from evsd.services.evs.limits import GIB
-from evsd.services.evs.tables import Volume
+from evsd.services.evs.snapshots.records import EXCLUSIVE
+from evsd.services.evs.tables import Snapshot, Volume
 from evsd.services.evs.volumes.images import OfferedImages
 from evsd.services.evs.volumes.states import VolumeStatus
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database
 
 UNDER_WAY = (VolumeStatus.CREATING, VolumeStatus.EXTENDING, VolumeStatus.DELETING)
@@ -22,11 +24,12 @@ UNDER_WAY = (VolumeStatus.CREATING, VolumeStatus.EXTENDING, VolumeStatus.DELETIN
 log = structlog.get_logger()
 
 
-def compare(database: Database, pool: Pool, images: OfferedImages) -> None:
+def compare(database: Database, pool: Pool, disks: DiskSnapshots, images: OfferedImages) -> None:
     """Say what differs; the sizes of a database from a backup are corrected."""
     if database.restored:
         _take_sizes_from_files(database, pool)
     _compare_names(database, pool, images)
+    _compare_layers(database, disks, images)
 
 
 def _take_sizes_from_files(database: Database, pool: Pool) -> None:
@@ -60,4 +63,20 @@ def _compare_names(database: Database, pool: Pool, images: OfferedImages) -> Non
             remedy="an interrupted operation left it: look at it, then remove it"
             if pool.is_left_over(file)
             else f"evsctl recover {file}",
+        )
+
+
+def _compare_layers(database: Database, disks: DiskSnapshots, images: OfferedImages) -> None:
+    """Say which snapshots have no layer, and which layers no volume."""
+    with database.reading() as session:
+        snapshots = list(session.scalars(select(Snapshot).where(Snapshot.status.not_in(EXCLUSIVE))))
+        known = {*session.scalars(select(Volume.id)), *images.known.disks(session)}
+    for snapshot in snapshots:
+        if not disks.has_begun(snapshot.id):
+            log.error("the layer of a snapshot is missing", name=snapshot.name, id=snapshot.id)
+    for file in disks.strays(known):
+        log.warning(
+            "a layer of the pool is no volume's",
+            file=file,
+            remedy="evsctl recover its volume's file; where that is gone nothing needs the layer",
         )

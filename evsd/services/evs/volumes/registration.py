@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from evsd.key_channel.call import Call
 from evsd.key_client.process import KeyProcess
+from evsd.layers.recovery import FoundSnapshot
 from evsd.pools.pool import Pool, PoolError, VolumeMissing
 from evsd.services.evs.errors import (
     VolumeFileInvalid,
@@ -24,11 +25,14 @@ from evsd.services.evs.errors import (
 )
 from evsd.services.evs.key_context import encryption_context
 from evsd.services.evs.limits import GIB
+from evsd.services.evs.snapshots.records import add_record as add_snapshot
+from evsd.services.evs.snapshots.records import recovered
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes.records import add_record
 from evsd.services.evs.volumes.states import VolumeStatus
 from evsd.services.iam.tables import Project
 from evsd.services.kms.operations import RecoverKey
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database, utcnow
 from nbd_plugin import luks2
 
@@ -40,33 +44,41 @@ log = structlog.get_logger()
 class VolumeRegistration:
     """Files of the pool that have no record."""
 
-    def __init__(self, database: Database, keys: KeyProcess, pool: Pool) -> None:
-        self._database, self._keys, self._pool = database, keys, pool
+    def __init__(
+        self, database: Database, keys: KeyProcess, pool: Pool, disks: DiskSnapshots
+    ) -> None:
+        self._database, self._keys = database, keys
+        self._pool, self._disks = pool, disks
 
     def register(self, call: Call, file_name: str, name: str | None) -> Volume:
         """Register the volume in the project its file names, which is made anew if it is gone.
 
-        Raises `VolumeFileNotFound`, also for a file that is registered; `VolumeFileInvalid`,
+        Its snapshots with it: all layers have to be there, and all keys of a clone. Raises
+        `VolumeFileNotFound`, also for a file that is registered; `VolumeFileInvalid`,
         `VolumeProjectMismatch`, `VolumeNameTaken`, and what the KMS refuses with.
         """
-        header = self._header(file_name)
+        header, snapshots = self._header(file_name)
         project_id = header.context["project_id"]
         made = self._own_project(call, project_id, file_name)
         owner = replace(call, project_id=project_id)
         try:
-            wanted = RecoverKey(header.cmk_id, header.wrapped_dek, header.context)
-            self._keys.call(owner, wanted)
-            return self._register(owner, header, name or f"recovered-{header.uuid[:8]}")
+            for each in self._disks.keys(header.uuid):
+                self._keys.call(owner, RecoverKey(each.cmk_id, each.wrapped_dek, each.context))
+            volume = self._register(owner, header, name or f"recovered-{header.uuid[:8]}")
+            self._register_snapshots(volume, snapshots)
+            return volume
         except Exception:
             if made:
                 self._forget_project(project_id)
             raise
 
-    def _header(self, file_name: str) -> luks2.Header:
+    def _header(self, file_name: str) -> tuple[luks2.Header, list[FoundSnapshot]]:
         match = FILE_NAME.fullmatch(file_name)
         if match is None or self._is_registered(match[1]):
             raise VolumeFileNotFound(name=file_name)
         try:
+            self._pool.unused_header(match[1])  # of what is no file nothing is touched
+            snapshots = self._disks.recover(match[1])
             header = self._pool.unused_header(match[1])
         except VolumeMissing as error:
             raise VolumeFileNotFound(name=file_name) from error
@@ -85,7 +97,7 @@ class VolumeRegistration:
             raise VolumeFileInvalid(
                 name=file_name, reason="its encryption context is not a volume's"
             )
-        return header
+        return header, snapshots
 
     def _is_registered(self, volume_id: str) -> bool:
         with self._database.reading() as session:
@@ -143,3 +155,8 @@ class VolumeRegistration:
             add_record(session, volume)
         log.warning("volume recovered", volume=volume.id, user=owner.principal)
         return volume
+
+    def _register_snapshots(self, volume: Volume, snapshots: list[FoundSnapshot]) -> None:
+        with self._database.transaction() as session:
+            for found in snapshots:
+                add_snapshot(session, recovered(volume, found))

@@ -65,7 +65,7 @@ class VolumeService:
         images: OfferedImages,
     ) -> None:
         self._database, self._pool, self._jobs = database, pool, jobs
-        self._images = images
+        self._images, self._disks = images, disks
         removal = Removal(database, pool, own_use, disks)
         self._kinds = (
             Creation(database, pool, own_use, removal, images),
@@ -79,7 +79,7 @@ class VolumeService:
         """Go on with jobs that were interrupted, then look at what is in the pool."""
         self._jobs.resume(*self._kinds)
         self._jobs.resume(self._batches)  # when its parts have ended
-        compare(self._database, self._pool, self._images)
+        compare(self._database, self._pool, self._disks, self._images)
 
     def extend(self, project_id: str, volume_id: str, size_gib: int) -> Job:
         """Make the volume larger; returns the job, which is running for a thick one.
