@@ -64,9 +64,8 @@ class VolumeRegistration:
         try:
             for each in self._disks.keys(header.uuid):
                 self._keys.call(owner, RecoverKey(each.cmk_id, each.wrapped_dek, each.context))
-            volume = self._register(owner, header, name or f"recovered-{header.uuid[:8]}")
-            self._register_snapshots(volume, snapshots)
-            return volume
+            name = name or f"recovered-{header.uuid[:8]}"
+            return self._register(owner, header, snapshots, name)
         except Exception:
             if made:
                 self._forget_project(project_id)
@@ -128,7 +127,9 @@ class VolumeRegistration:
         with contextlib.suppress(IntegrityError), self._database.transaction() as session:
             session.delete(session.get_one(Project, project_id))
 
-    def _register(self, owner: Call, header: luks2.Header, name: str) -> Volume:
+    def _register(
+        self, owner: Call, header: luks2.Header, snapshots: list[FoundSnapshot], name: str
+    ) -> Volume:
         now, size = utcnow(), header.size
         if header.settled < size:
             size = self._pool.shrink(header.uuid)  # an extension never ended: nothing is in it
@@ -153,10 +154,7 @@ class VolumeRegistration:
         )
         with self._database.transaction() as session:
             add_record(session, volume)
-        log.warning("volume recovered", volume=volume.id, user=owner.principal)
-        return volume
-
-    def _register_snapshots(self, volume: Volume, snapshots: list[FoundSnapshot]) -> None:
-        with self._database.transaction() as session:
             for found in snapshots:
                 add_snapshot(session, recovered(volume, found))
+        log.warning("volume recovered", volume=volume.id, user=owner.principal)
+        return volume
