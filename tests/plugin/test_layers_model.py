@@ -48,16 +48,29 @@ class Layers(RuleBasedStateMachine):
     """What the volume and each snapshot should hold."""
 
     @initialize(
-        thin=st.sampled_from([True, True, False]),
+        kind=st.sampled_from(["thin", "thin", "clone", "thick"]),
         parent=st.sampled_from(["/dev/shm", "/dev/shm", "/dev/shm", None]),
     )
-    def make(self, thin: bool, parent: str | None) -> None:
+    def make(self, kind: str, parent: str | None) -> None:
         self.directory = Path(tempfile.mkdtemp(dir=parent))
-        self.disk = Disk(self.directory, SIZE, thin=thin)
-        self.thin = thin
         self.model = bytearray(SIZE)
+        source = self._source() if kind == "clone" else None
+        self.disk = Disk(self.directory, SIZE, thin=kind != "thick", clone_of=source)
+        self.thin = kind != "thick"
         self.snapshots: dict[str, bytes] = {}
         self.disk.open()
+
+    def _source(self) -> tuple[Disk, str]:
+        """A smaller disk whose layers have another key, and a snapshot of it."""
+        source = Disk(self.directory, SIZE - 2 * SECTOR)
+        for at in (0, 3 * SECTOR, 20 * SECTOR):
+            self.model[at : at + 5000] = data = os.urandom(5000)
+            source.open()
+            source.write(data, at)
+            source.unserve()
+            made = source.snapshot(served=False)
+        source.close()
+        return source, made
 
     def teardown(self) -> None:
         if hasattr(self, "disk"):

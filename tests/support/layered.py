@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from evsd.layers.chain import Layer, chain, down_from, read, snapshot_path, volume_path
+from evsd.layers.cloning import header_of_clone
 from evsd.layers.making import roll_back, take
 from evsd.layers.merging import remove
 from evsd.layers.recovery import finish
@@ -69,13 +70,24 @@ def at_line(at: int, work: Callable[[], object], happens: Callable[[], None]) ->
 class Disk:
     """One volume in a directory; `open` serves it, or one of its snapshots, from this process."""
 
-    def __init__(self, directory: Path, size: int, *, thin: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int,
+        *,
+        thin: bool = True,
+        clone_of: tuple[Disk, str] | None = None,
+    ) -> None:
+        """A clone of a disk's snapshot is thin and has a key of its own."""
         self.directory, self.dek = directory, os.urandom(64)
+        self._source = clone_of[0] if clone_of else None
         header = new_header(self.dek, size, thin=thin)
         header = header._replace(digest_iterations=10, digest=self._digest(header.digest_salt))
         self.id = header.uuid
         self._has_key = False
         self._fds: list[int] = []
+        if clone_of:
+            header = header_of_clone(directory, clone_of[1], header)
         create(self.path, header)
         if not thin:
             self._fill()
@@ -110,9 +122,9 @@ class Disk:
         if self._has_key:
             return
         self._has_key = True
-        _datapath.unseal(*seal(self.dek, _datapath.new_release_key(), "layers"), INFO)
-        top = layers[0].header
-        assert _datapath.verify_digest(top.digest_salt, top.digest_iterations, top.digest)
+        if self._source:
+            _get_key(self._source.dek, layers[-1].header, of_layers=True)
+        _get_key(self.dek, layers[0].header)
 
     def _set(self, layers: list[Layer], mode: int) -> None:
         for number, layer in enumerate(layers):
@@ -122,7 +134,8 @@ class Disk:
             self._fds[0], luks2.DATA_OFFSET, header.size, header.thin, bool(header.layer_id)
         )
         for layer, fd in list(zip(layers, self._fds, strict=True))[:0:-1]:
-            _datapath.add_layer(fd, luks2.DATA_OFFSET, layer.header.size)
+            key = layer.header.uuid != self.id
+            _datapath.add_layer(fd, luks2.DATA_OFFSET, layer.header.size, key)
 
     def unserve(self) -> None:
         """Have no file open; the key stays."""
@@ -191,3 +204,9 @@ class Disk:
         self.open(snapshot)
         size = read(snapshot_path(self.directory, snapshot) if snapshot else self.path).header.size
         return self.read(size)
+
+
+def _get_key(dek: bytes, header: luks2.Header, *, of_layers: bool = False) -> None:
+    _datapath.unseal(*seal(dek, _datapath.new_release_key(), "layers"), INFO)
+    digest = header.digest_salt, header.digest_iterations, header.digest
+    assert _datapath.verify_digest(*digest, of_layers)
