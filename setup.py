@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NATIVE = Path("nbd_plugin/native")
-FRONT = [NATIVE / "front.c", NATIVE / "cork.c"]
+FRONT = [NATIVE / "front.c", NATIVE / "cork.c", NATIVE / "read_ahead.c"]
 # The same as an editor's: clangd reads that file. What is hidden there are names that would else
 # be looked up in all of nbdkit first. A request of 4 KiB goes through a dozen small functions of
 # several files: put together when linking, they cost 1 to 2 % less.

@@ -19,8 +19,8 @@
 
 Data requests go to `native/` by way of the front (`native/front.h`) or, with `python` in its
 place, of the functions of `_datapath`; all else to `callbacks`. Preloaded, the front also sends
-replies in one piece (`native/cork.h`). What is here is compiled at every start of a server, so it
-is next to nothing.
+replies in one piece (`native/cork.h`) and receives requests in few (`native/read_ahead.h`). What is
+here is compiled at every start of a server, so it is next to nothing.
 """
 
 import sys

@@ -240,5 +240,5 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
-        "LD_PRELOAD": str(FRONT),  # see nbd_plugin/native/cork.h
+        "LD_PRELOAD": str(FRONT),  # see nbd_plugin/native/cork.h and read_ahead.h
     }

@@ -8,6 +8,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "read_ahead.h"
+
 #ifndef NBDKIT_PLUGIN_DIRECTORY /* setup.py has it of nbdkit --dump-config */
 #define NBDKIT_PLUGIN_DIRECTORY "/usr/lib/x86_64-linux-gnu/nbdkit/plugins"
 #endif
@@ -39,6 +41,7 @@ static int answer_synced(const char *request, int error, uint32_t flags) {
 static int front_pread(void *handle, void *data, uint32_t count, uint64_t offset, uint32_t flags) {
     if (!path)
         return python->pread(handle, data, count, offset, flags);
+    read_ahead_here();
     return answer("pread", path->read(data, count, offset));
 }
 
@@ -46,6 +49,7 @@ static int front_pwrite(void *handle, const void *data, uint32_t count, uint64_t
                         uint32_t flags) {
     if (!path)
         return python->pwrite(handle, data, count, offset, flags);
+    read_ahead_here();
     return answer_synced("pwrite", path->write(data, count, offset), flags);
 }
 
