@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 BUILD_TOOLS := $(CURDIR)/.cache/build-tools
 
-.PHONY: help deps build dev run test test-fast lint format bench bench-keys bench-starts lock docs clean distclean fuzz test-long
+.PHONY: help deps build dev run test test-fast lint format bench bench-data bench-keys bench-layers bench-starts lock docs clean distclean fuzz test-long
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -101,6 +101,14 @@ $(BARBICAN): requirements/barbican.txt
 	$(PYTHON) -m venv $(BARBICAN)
 	$(BARBICAN)/bin/pip install --quiet --require-hashes -r requirements/barbican.txt
 	@touch $@
+
+MARKED := "4k random read QD16" "4k random write QD16" "512 random" "256k"
+
+bench-data: deps dev ## the data path's jobs that have a mark, and memory and start, in ten minutes
+	$(VENV)/bin/python -m bench.datapath --peers nbdkit "nbdkit luks filter" \
+	    --only $(MARKED) "memory and start" $(if $(BEFORE),--before $(BEFORE))
+	$(VENV)/bin/python -m bench.datapath --directory .cache --peers nbdkit \
+	    --only "256k sequential write" $(if $(BEFORE),--before $(BEFORE))
 
 bench-layers: deps dev ## what snapshots cost: chains of layers beside qcow2 with LUKS inside
 	$(VENV)/bin/python -m bench.layers

@@ -68,16 +68,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of every run")
     parser.add_argument("--parent", type=Path, help="a checkout with another build of evsd")
+    parser.add_argument("--peers", nargs="*", choices=OTHERS, default=list(OTHERS))
     options = parser.parse_args()
     with ExitStack() as stack:
         peers = {"evsd": stack.enter_context(evsd_server())}
         if options.parent is not None:
             built = options.parent / ".venv" / "bin"
             peers["parent"] = stack.enter_context(evsd_server(built))
-        peers["moto"] = stack.enter_context(moto_server())
-        peers["barbican"] = stack.enter_context(barbican_server())
-        peers["inside"] = stack.enter_context(inside())
-        peers["token"] = stack.enter_context(bare_token())
+        for name in options.peers:
+            peers[name] = stack.enter_context(OTHERS[name]())
         text = report(measure(peers, options.rounds, options.seconds), options)
     print(text)
     RESULTS.mkdir(exist_ok=True)
@@ -359,6 +358,9 @@ def _free_port() -> int:
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+OTHERS = {"moto": moto_server, "barbican": barbican_server, "inside": inside, "token": bare_token}
 
 
 if __name__ == "__main__":
