@@ -109,6 +109,7 @@ bench-data: deps dev ## the data path's jobs that have a mark, and memory and st
 	    --only $(MARKED) "memory and start" $(if $(BEFORE),--before $(BEFORE))
 	$(VENV)/bin/python -m bench.datapath --directory .cache --peers nbdkit \
 	    --only "256k sequential write" $(if $(BEFORE),--before $(BEFORE))
+	$(VENV)/bin/python -m bench.datapath --busy --rounds 8 --peers nbdkit --only "4k random read QD16" "256k"
 
 bench-layers: deps dev ## what snapshots cost: chains of layers beside qcow2 with LUKS inside
 	$(VENV)/bin/python -m bench.layers

@@ -11,9 +11,11 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench import report
@@ -33,9 +35,12 @@ def main() -> None:
     options = arguments()
     jobs = [job for job in JOBS if any(part in job.name for part in options.only)]
     names = (OURS, *[BEFORE] * bool(options.before), *options.peers)
-    with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
-        directory = Path(temporary)
-        kept = RESULTS / f"datapath-{filesystem(directory)}.json"
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(dir=options.directory)
+        directory = Path(stack.enter_context(temporary))
+        if options.busy:
+            stack.enter_context(busy())
+        kept = RESULTS / f"datapath-{filesystem(directory)}{'-busy' * options.busy}.json"
         found = json.loads(kept.read_text()) if kept.exists() else {}
         if jobs:
             measured = Comparison(names, options.before, directory)
@@ -47,17 +52,35 @@ def main() -> None:
                 {name: cost(name, directory, options.rounds, options.before) for name in names},
                 [idle(directory, count) for count in (1, 10, VOLUMES)],
             )
-    found["head"] = (
-        f"Medians of {options.rounds} rounds; fio's nbd engine and nbdcopy, unix socket;\n"
-        f"on {kept.stem.removeprefix('datapath-')}, {os.cpu_count()} processors "
-        f"({processor()}), kernel {platform.release()}.\n"
-        "In brackets: evsd divided by that server.\n"
-    )
+    found["head"] = head(kept, options.rounds)
     text = report.text(found)
     print(text)
     RESULTS.mkdir(exist_ok=True)
     kept.with_suffix(".md").write_text(text)
     kept.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def head(kept: Path, rounds: int) -> str:
+    """What was measured, and where."""
+    where = kept.stem.removeprefix("datapath-").replace("-busy", ", each processor kept busy")
+    return (
+        f"Medians of {rounds} rounds; fio's nbd engine and nbdcopy, unix socket;\n"
+        f"on {where}, {os.cpu_count()} processors ({processor()}), kernel {platform.release()}.\n"
+        "In brackets: evsd divided by that server.\n"
+    )
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """As many programs that only count as there are processors, until the block ends."""
+    counting = [sys.executable, "-c", "while True: pass"]
+    programs = [subprocess.Popen(counting) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def arguments() -> argparse.Namespace:
@@ -71,6 +94,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--before", type=Path, help="a checkout that is built, to compare with")
+    parser.add_argument("--busy", action="store_true", help="each processor has other work too")
     return parser.parse_args()
 
 
