@@ -81,18 +81,6 @@ def test_the_sdk_is_served_over_tls(
         client().keystone_list_auth_projects(request)
 
 
-def test_a_secret_and_a_token_may_be_shown_over_tls(
-    server: Evsd, certificates: Certificates, pair: dict[str, str]
-) -> None:
-    token = server.object("token", "create")["token"]
-    trusted = ssl.create_default_context(cafile=certificates.ca)
-    with httpx.Client(base_url=server.url(), verify=trusted) as http:
-        by_pair = http.get("/v3/projects", auth=(pair["access"], pair["secret"]))
-        by_token = http.get("/v3/projects", headers={"x-auth-token": token["token"]})
-        assert (by_pair.status_code, by_token.status_code) == (200, 200)
-        assert http.get("/v3/projects", auth=(pair["access"], "x")).status_code == 401
-
-
 def domain(server: Evsd) -> str:
     with server.http() as http:
         return str(http.get("/v3/auth/domains").json()["domains"][0]["id"])

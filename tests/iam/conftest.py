@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.support.daemon import Evsd, running_evsd
@@ -40,3 +41,10 @@ def callers(acme: Tenant) -> dict[str, Caller]:
     roles = acme.administrator.ask("GET", "/v3/roles")["roles"]
     found = {role["display_name"]: acme.user(f"has {role['id']}", role["id"]) for role in roles}
     return {**found, "no role": acme.user("has none")}
+
+
+@pytest.fixture
+def stranger(evsd_of_tenants: Evsd) -> Iterator[httpx.Client]:
+    """Who signs nothing."""
+    with httpx.Client(base_url=evsd_of_tenants.url(), timeout=60) as http:
+        yield http

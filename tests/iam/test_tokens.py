@@ -1,128 +1,22 @@
-"""HTTP Basic and tokens: who is let in by a secret it shows, and by which way."""
+"""Tokens: whom they let in, for how long, and what is kept of them."""
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.support.daemon import Evsd, Object, running_evsd, until
+from tests.support.daemon import Evsd, until
 from tests.support.identity import Caller, Tenant, code
-
-TOKENS = "/v3.0/OS-CREDENTIAL/tokens"
-CREDENTIALS = "/v3.0/OS-CREDENTIAL/credentials"
-REFUSED = (401, "APIGW.0301")
+from tests.support.shown import CREDENTIALS, REFUSED, TOKENS, answered, basic, by, make, reason
 
 
 @pytest.fixture(scope="module")
 def user(acme: Tenant) -> Caller:
     return acme.user("token user", "user")
-
-
-@pytest.fixture
-def stranger(user: Caller) -> Iterator[httpx.Client]:
-    """Who signs nothing."""
-    with httpx.Client(base_url=user.url, timeout=60) as http:
-        yield http
-
-
-def make(caller: Caller, **wanted: object) -> Object:
-    made: Object = caller.ask("POST", TOKENS, {"token": wanted})["token"]
-    return made
-
-
-def by(token: Object | str) -> dict[str, str]:
-    return {"x-auth-token": token if isinstance(token, str) else token["token"]}
-
-
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-
-def answered(http: httpx.Client, headers: dict[str, str]) -> tuple[int, str]:
-    answer = http.get("/v3/projects", headers=headers)
-    return answer.status_code, code(answer)
-
-
-def reason(http: httpx.Client, headers: dict[str, str]) -> str:
-    answer = http.get("/v3/projects", headers=headers)
-    assert (answer.status_code, code(answer)) == REFUSED
-    return str(answer.json()["unauthorized"]["message"])
-
-
-# --- an access key and its secret --------------------------------------------------------------
-
-
-def test_a_pair_is_its_user(user: Caller, stranger: httpx.Client) -> None:
-    headers = basic(user.pair["access"], user.pair["secret"])
-    assert answered(stranger, headers) == (200, "")
-    shown = stranger.get(f"/v3/users/{user.user_id}", headers=headers)
-    assert shown.json()["user"]["name"] == "token user"
-    assert stranger.get("/v3/users", headers=headers).status_code == 403
-
-
-@pytest.mark.parametrize(
-    ("access", "secret", "why"),
-    [
-        ("{access}", "", "this is not the secret of access key {access}"),
-        ("{access}", "{secret}x", "this is not the secret of access key {access}"),
-        ("{access}", "{SECRET}", "this is not the secret of access key {access}"),
-        ("AAAAAAAAAAAAAAAAAAAA", "{secret}", "access key AAAAAAAAAAAAAAAAAAAA does not exist"),
-        ("{secret}", "{access}", "the user name of HTTP Basic is no access key"),
-        ("", "{secret}", "the user name of HTTP Basic is no access key"),
-        ("alice", "{secret}", "the user name of HTTP Basic is no access key"),
-    ],
-)
-def test_a_wrong_pair_is_refused_and_told_apart(
-    user: Caller, stranger: httpx.Client, access: str, secret: str, why: str
-) -> None:
-    known = {**user.pair, "SECRET": user.pair["secret"].swapcase()}
-    told = reason(stranger, basic(access.format(**known), secret.format(**known)))
-    assert why.format(**known) in told
-    assert user.pair["secret"] not in told
-
-
-@pytest.mark.parametrize("given", ["", "x", "!!!", base64.b64encode(b"no colon").decode(), "/w=="])
-def test_what_is_no_pair_is_refused(stranger: httpx.Client, given: str) -> None:
-    assert "HTTP Basic" in reason(stranger, {"authorization": f"Basic {given}".strip()})
-
-
-def test_an_inactive_key_lets_nobody_in(acme: Tenant, stranger: httpx.Client) -> None:
-    other = acme.user("inactive", "user")
-    headers = basic(other.pair["access"], other.pair["secret"])
-    path = f"{CREDENTIALS}/{other.pair['access']}"
-    acme.administrator.ask("PUT", path, {"credential": {"status": "inactive"}})
-    assert "is inactive" in reason(stranger, headers)
-    acme.administrator.ask("PUT", path, {"credential": {"status": "active"}})
-    assert answered(stranger, headers) == (200, "")
-    acme.administrator.ask("DELETE", path)
-    assert answered(stranger, headers) == REFUSED
-
-
-def test_a_temporary_pair_comes_with_its_security_token(
-    user: Caller, stranger: httpx.Client
-) -> None:
-    wanted = {"auth": {"identity": {"methods": ["token"]}}}
-    made = user.ask("POST", "/v3.0/OS-CREDENTIAL/securitytokens", wanted)["credential"]
-    headers = basic(made["access"], made["secret"])
-    assert "X-Security-Token is missing" in reason(stranger, headers)
-    whole = {**headers, "x-security-token": made["securitytoken"]}
-    assert answered(stranger, whole) == (200, "")
-
-
-def test_two_authorizations_are_none(user: Caller, stranger: httpx.Client) -> None:
-    [given] = basic(user.pair["access"], user.pair["secret"]).items()
-    assert stranger.get("/v3/projects", headers=[given, given]).status_code == 401
-
-
-# --- tokens ------------------------------------------------------------------------------------
 
 
 def test_a_token_is_its_user(user: Caller, stranger: httpx.Client) -> None:
@@ -240,9 +134,6 @@ def test_a_token_is_on_record_when_it_is_made_revoked_and_false(
     assert {one["context"]["access"] for one in of_token} == {user.pair["access"]}
 
 
-# --- what is kept ------------------------------------------------------------------------------
-
-
 def test_neither_secret_nor_token_is_in_a_file(evsd_of_tenants: Evsd, user: Caller) -> None:
     made = make(user)
     secrets = [user.pair["secret"], made["token"], made["token"].partition(".")[2]]
@@ -256,46 +147,3 @@ def test_neither_secret_nor_token_is_in_a_file(evsd_of_tenants: Evsd, user: Call
         if file.is_file():
             content = file.read_bytes()
             assert not [one for one in secrets if one.encode() in content], file
-
-
-# --- by which way ------------------------------------------------------------------------------
-
-
-def test_on_the_unix_socket_what_a_proxy_hands_on_counts(
-    evsd_of_tenants: Evsd, user: Caller
-) -> None:
-    """Whoever the proxy is: root, here, who may do more."""
-    with evsd_of_tenants.http() as http:
-        assert http.get("/v3/users").status_code == 200
-        for headers in (by(make(user)), basic(user.pair["access"], user.pair["secret"])):
-            assert answered(http, headers) == (200, "")
-            assert http.get("/v3/users", headers=headers).status_code == 403
-        for headers in (by("notused"), basic(user.pair["access"], "x")):
-            assert answered(http, headers) == REFUSED
-
-
-ADDRESS = "192.0.2.7"
-# A host of its own, with an address that is no loopback's.
-HOST = (
-    *("unshare", "--net", "sh", "-c"),
-    f'ip link set lo up && ip addr add {ADDRESS}/32 dev lo && exec "$@"',
-    "sh",
-)
-ASK = """
-import sys, httpx
-print(httpx.get(sys.argv[1], headers={sys.argv[2]: sys.argv[3]}).text)
-"""
-
-
-def test_in_clear_beyond_loopback_both_are_refused_whatever_they_are() -> None:
-    with running_evsd("--http", f"{ADDRESS}:0", "--allow-plain-http", before=HOST) as evsd:
-        pair = evsd.object("access-key", "create")["credential"]
-        token = evsd.object("token", "create")["token"]
-        inside = ("nsenter", "--net", "--target", str(evsd.pid), sys.executable, "-c", ASK)
-        for headers in (basic(pair["access"], pair["secret"]), by(token)):
-            [header] = headers.items()
-            asked = [*inside, f"{evsd.url()}/v3/projects", *header]
-            told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-            assert f"came in clear from {ADDRESS}" in told
-            assert "use https" in told
-        assert pair["secret"] not in evsd.log.read_text()
