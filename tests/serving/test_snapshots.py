@@ -166,6 +166,7 @@ def test_evsd_may_end_at_any_step_and_the_next_one_finishes(
     at = 0
     while crashing(at, lambda: run(disks, disk, operation, first, second)):
         disks.snapshots.start()
+        disks.snapshots.sweep()
         if operation == "delete" and not volume_path(disks.directory, disk).exists():
             break
         assert disks.content(disk) == expected
