@@ -19,8 +19,8 @@ LONGEST = ("guest/test_evsd.py", "guest/", "kms/test_hsm.py", "kms/test_profiles
 One worker takes a whole module (see Makefile), and `make test` ends with what took longest.
 """
 
-REAL_STARTS = ("daemon/", "kms/", "attach/test_memory.py")
-"""Where evsd and evsd-keys are really started, because how they start or their memory matters.
+REAL_STARTS = ("daemon/", "kms/test_hsm", "kms/test_module_output.py", "attach/test_memory.py")
+"""Where evsd and evsd-keys are really started, as it matters how, what they find or hold in memory.
 
 In all other tests they are forked from what is loaded already, see `tests.support.preloaded`.
 """
@@ -49,10 +49,6 @@ def _turn(module: str) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _turn(_name(item.path)))
-    for item in items:
-        if hasattr(item, "operation_label") and item.parent is not None:
-            # schemathesis 4.32 gives all its tests one id under pytest 9.2.
-            item._id = item.parent.id.child(item.name)
     # Of several tests with one id xdist runs one.
     assert len({item.nodeid for item in items}) == len(items)
 

@@ -13,7 +13,7 @@ START = """
 set -e
 export EVSD_ENDPOINT=unix:///tmp/evsd/evsd.sock
 adduser --quiet --system --group --no-create-home --home /nonexistent evsd 2>/dev/null || true
-evsd --state-dir /tmp/evsd > /tmp/evsd.log 2>&1 &
+python -m tests.support.preloaded_evsd --state-dir /tmp/evsd > /tmp/evsd.log 2>&1 &
 until grep -q "evsd ready" /tmp/evsd.log; do
     kill -0 $! || { cat /tmp/evsd.log; exit 1; }
     sleep 1  # each look takes the processor from what it waits for

@@ -1,4 +1,10 @@
-"""evsd and evsd-keys, loaded once and forked for each start, see `preloaded`."""
+"""evsd and evsd-keys, loaded once and forked for each start, see `preloaded`.
+
+    python -m tests.support.preloaded_evsd --state-dir ...
+
+is evsd itself, whose evsd-keys need not load anything: in an emulated guest that takes Python half
+a minute.
+"""
 
 from __future__ import annotations
 
@@ -52,4 +58,6 @@ def run_keys() -> None:
 
 if __name__ == "__main__":
     load()
+    if not sys.argv[1].isdecimal():
+        run_evsd()
     serve(socket.socket(fileno=int(sys.argv[1])), run_evsd)
