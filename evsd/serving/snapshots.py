@@ -7,7 +7,7 @@ all others. A record is needed for none of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -141,12 +141,23 @@ class DiskSnapshots:
     def delete(self, disk_id: str) -> None:
         """Delete a disk and its snapshots; what clones stand on stays for them, hidden.
 
-        Raises `VolumeBusy` while the disk is served.
+        Of a clone what it was the last to stand on goes too. Raises `VolumeBusy` while the disk is
+        served.
         """
+        below = self._stands_on(disk_id)
         with self._unserved(disk_id):
             self._pool.delete(disk_id)
             removal.hide_all(self._directory, disk_id)
         self._sweep(disk_id)
+        for other in below:
+            with _told("a deleted disk's layer stays", other):
+                self._sweep(other)
+
+    def _stands_on(self, disk_id: str) -> set[str]:
+        """The other disks of which a clone has layers, where they can be told."""
+        with suppress(PoolError):
+            return {header.uuid for header in self.keys(disk_id)} - {disk_id}
+        return set()
 
     def sweep(self) -> None:
         """Finish what was interrupted, and what was deferred and can be done by now.

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.daemon import Evsd, Object
 from tests.support.images import disk
-from tests.support.ims import ended, queued, sent, shown, uploaded
-from tests.support.transfer import attached, identical, run
+from tests.support.ims import disks, ended, queued, sent, shown, uploaded
+from tests.support.transfer import MIB, attached, identical, image, run
 
 
 @pytest.fixture(scope="module")
@@ -231,11 +231,35 @@ def test_a_copy_that_fails_leaves_no_image(shared_evsd: Evsd) -> None:
 
 
 def test_volumes_of_an_image_go_on_when_it_is_deleted(shared_evsd: Evsd, raw: Path) -> None:
+    """What they stand on goes with the last of them."""
     image_id = uploaded(shared_evsd, "short-lived", raw)
-    shared_evsd.ok("create", "survivor", "--from-image", "short-lived")
+    for name in ("survivor", "other-one"):
+        shared_evsd.ok("create", name, "--from-image", "short-lived")
     shared_evsd.ok("image", "delete", "short-lived", "--yes")
-    assert not (shared_evsd.pool / f"{image_id}.luks").exists()
-    with attached(shared_evsd, "survivor") as uri:
+    for name in ("survivor", "other-one"):
+        assert image_id in disks(shared_evsd)
+        with attached(shared_evsd, name) as uri:
+            assert identical(raw, uri)
+        shared_evsd.ok("delete", name, "--yes")
+    assert image_id not in disks(shared_evsd)
+
+
+def test_a_volume_of_an_image_takes_no_space_before_it_is_written_to(
+    shared_evsd: Evsd, tmp_path: Path
+) -> None:
+    uploaded(shared_evsd, "large", image(tmp_path / "raw", data_mib=64))
+    shared_evsd.ok("create", "of-large", "--from-image", "large")
+    assert shared_evsd.pool_file("of-large").stat().st_blocks * 512 < MIB
+
+
+@pytest.mark.usefixtures("image_id")
+def test_what_is_written_to_a_volume_is_not_in_its_image(shared_evsd: Evsd, raw: Path) -> None:
+    shared_evsd.ok("create", "written", "--from-image", "one")
+    with attached(shared_evsd, "written") as uri:
+        run("qemu-io", "-f", "raw", "-c", "write -P 7 1M 64k", uri)
+        assert not identical(raw, uri)
+    shared_evsd.ok("create", "unwritten", "--from-image", "one")
+    with attached(shared_evsd, "unwritten") as uri:
         assert identical(raw, uri)
 
 

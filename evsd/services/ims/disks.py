@@ -22,6 +22,7 @@ from evsd.services.ims.tables import Image
 from evsd.services.kms.errors import KeyNotFound, KeyUnusable
 from evsd.services.kms.operations import CheckServiceKey, ServiceKey
 from evsd.serving.failures import ServerFailed
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.serving.supervisor import ServerSupervisor
 from evsd.store.database import Database
 from nbd_plugin import luks2
@@ -36,7 +37,7 @@ class ImageDisks:
         self, database: Database, keys: KeyProcess, pool: Pool, servers: ServerSupervisor
     ) -> None:
         self._database, self._keys, self._servers = database, keys, servers
-        self.pool = pool
+        self.pool, self._snapshots = pool, DiskSnapshots(pool, servers)
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -84,14 +85,26 @@ class ImageDisks:
         with self._alone_with(disk_id), _told_of(image.name), served as socket:
             yield socket
 
+    def clone(self, image_id: str, header: luks2.Header) -> None:
+        """Make another disk that reads as an image's; nothing is copied. Raises `PoolError`.
+
+        The first time the image's disk is frozen as a snapshot, which has its id.
+        """
+        with self._alone_with(image_id):
+            self._snapshots.take({image_id: image_id})
+            self._snapshots.clone(image_id, image_id, header)
+
     def is_whole(self, disk_id: str) -> bool:
         """Whether one was `settle`d; raises `PoolError` where that can't be told."""
         return self.pool.whole(disk_id) is not None
 
     def delete(self, disk_id: str) -> None:
-        """Remove one, whatever became of it, or nothing; raises `PoolError`, `ServerNotEnded`."""
+        """Remove one, whatever became of it, or nothing; what clones stand on stays for them.
+
+        Raises `PoolError`, `ServerNotEnded`.
+        """
         self._servers.end_own_use(disk_id)
-        self.pool.delete(disk_id)
+        self._snapshots.delete(disk_id)
         with self._lock:
             self._locks.pop(disk_id, None)
 

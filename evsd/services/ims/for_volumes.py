@@ -15,6 +15,7 @@ from evsd.services.ims.disks import ImageDisks
 from evsd.services.ims.importing import UPLOAD, Importing
 from evsd.services.ims.records import find_active
 from evsd.services.ims.tables import Image
+from nbd_plugin import luks2
 
 
 class ForVolumes:
@@ -32,6 +33,10 @@ class ForVolumes:
         if size_gib < image.min_disk:
             raise ImageTooLarge(name=image.name, needed=image.min_disk, value=size_gib)
         return image.cmk_id
+
+    def clone(self, image_id: str, header: luks2.Header) -> None:
+        """Make a volume's file, which reads as the image; raises `PoolError`."""
+        self._disks.clone(image_id, header)
 
     def serve(self, image_id: str) -> AbstractContextManager[Path]:
         """Its disk, to be read on the socket this gives."""

@@ -1,7 +1,6 @@
 """Creating volumes: the record is there before the file; where that fails, neither is left.
 
-A thick volume is filled, one of an image gets what is in that, and neither exists before that has
-ended. After an interruption the file
+A thick volume is filled, and does not exist before that has ended. After an interruption the file
 says how far it came: one that is whole makes a volume, any other is removed with its record.
 """
 
@@ -80,22 +79,23 @@ class Creation(JobKind):
         self._own_use, self._removal = own_use, removal
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:
-        """A thick volume is filled, as one of an image is; after an interruption none is."""
-        filled = job.arguments.get("thick") or job.arguments.get(job_types.IMAGE)
-        return bool(filled) and not resumed
+        """A thick volume is filled; what is left of an interrupted one is soon dealt with."""
+        return bool(job.arguments.get("thick")) and not resumed
 
     def run(self, job: Job, work: Work) -> None:
-        """Make the file, and fill it."""
+        """Make the file, and fill it; a thin volume of an image is a clone of that."""
         with self._database.reading() as session:
             volume = session.get_one(Volume, job_types.volume_of(job))
+        header = _header(volume, decode(ServiceKey, job.arguments["key"]))
         image_id = job.arguments.get(job_types.IMAGE)
-        header = _header(volume, decode(ServiceKey, job.arguments["key"]), empty=image_id is None)
+        if image_id is not None and header.thin:
+            self._images.known.clone(image_id, header)
+            return
         self._pool.create(header)
         if not header.thin:
             preallocate(self._own_use, volume.id, 0, header.size, work)
-        if image_id is not None:
-            copy_image(self._own_use, self._images, image_id, volume.id, work)
-        if header.settled < header.size:
+            if image_id is not None:
+                copy_image(self._own_use, self._images, image_id, volume.id, work)
             self._pool.settle(volume.id)
 
     def resume(self, job: Job, work: Work) -> None:  # noqa: ARG002
@@ -161,12 +161,12 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -
     )
 
 
-def _header(volume: Volume, key: ServiceKey, *, empty: bool) -> luks2.Header:
+def _header(volume: Volume, key: ServiceKey) -> luks2.Header:
     return luks2.Header(
         uuid=volume.id,
         label="",
         size=volume.size_gib * GIB,
-        settled=volume.size_gib * GIB if volume.thin and empty else 0,
+        settled=volume.size_gib * GIB if volume.thin else 0,
         thin=volume.thin,
         wrapped_dek=volume.wrapped_dek,
         cmk_id=volume.cmk_id,

@@ -13,6 +13,7 @@ from evsd.images import ImageError, copy_export
 from evsd.jobs.kinds import Work
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import FillFailed
+from nbd_plugin import luks2
 
 
 class Images(Protocol):
@@ -20,6 +21,9 @@ class Images(Protocol):
 
     def require(self, session: Session, project_id: str, image_id: str, size_gib: int) -> str:
         """The id of an image's CMK; refuses one that no volume of so many GiB can be made of."""
+
+    def clone(self, image_id: str, header: luks2.Header) -> None:
+        """Make a volume's file, whole, which reads as the image; raises `PoolError`."""
 
     def serve(self, image_id: str) -> AbstractContextManager[Path]:
         """Its disk, to be read on the socket this gives until the block ends."""
