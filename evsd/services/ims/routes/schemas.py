@@ -18,7 +18,8 @@ _IMAGE: dict[str, Any] = {
     "id": {**_TEXT, "description": "An identifier for the image"},
     "name": {"type": ["null", "string"], "maxLength": 128},
     "status": {**_TEXT, **_SET_BY_EVSD},
-    "visibility": {**_TEXT, "enum": ["private"]},
+    # All of Glance's, or its client would refuse a change itself, without the reason.
+    "visibility": {**_TEXT, "enum": ["private", "public", "shared", "community"]},
     "protected": _FLAG,
     "os_hidden": _FLAG,
     "checksum": {**_MAYBE, **_SET_BY_EVSD},
@@ -29,6 +30,7 @@ _IMAGE: dict[str, Any] = {
     "disk_format": {"type": ["null", "string"], "enum": [None, *FORMATS]},
     "created_at": {**_TEXT, **_SET_BY_EVSD},
     "updated_at": {**_TEXT, **_SET_BY_EVSD},
+    "active_at": {**_MAYBE, **_SET_BY_EVSD},
     "tags": {"type": "array", "items": {"type": "string", "maxLength": 255}},
     "min_ram": _NUMBER,
     "min_disk": _NUMBER,
