@@ -153,6 +153,25 @@ def test_a_file_of_another_length_than_was_said_is_refused(
     assert shown(shared_evsd, image_id)["status"] == "queued"
 
 
+def test_a_file_that_the_pool_has_no_room_for_is_refused_before_it_comes(
+    shared_evsd: Evsd, http: httpx.Client
+) -> None:
+    image_id = queued(http, "too-long")
+    with begun(shared_evsd, image_id, 7 << 40) as connection:
+        answer = connection.recv(65536).decode()
+    assert answer.startswith("HTTP/1.1 507")
+    assert "7,696,581,394,432 bytes are to come" in answer
+    assert shown(shared_evsd, image_id)["status"] == "queued"
+
+
+def test_a_disk_that_is_larger_than_any_volume_is_refused(
+    http: httpx.Client, tmp_path: Path
+) -> None:
+    run("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "huge", "40T")
+    refused = sent(http, queued(http, "huge"), tmp_path / "huge")
+    assert "a volume has 32768 GiB at most" in refused.json()["error"]["message"]
+
+
 def test_an_empty_file_is_refused(http: httpx.Client, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     refused = sent(http, queued(http, "empty"), tmp_path / "empty")

@@ -16,6 +16,7 @@ from evsd.images import Image as ImageBytes
 from evsd.jobs.kinds import Work
 from evsd.jobs.tables import Job
 from evsd.services.ims.errors import ImageDataInvalid, ImageUndone
+from evsd.services.ims.limits import GIB, MAX_DISK_GIB
 from evsd.services.ims.making import Making, image_of
 from evsd.services.ims.states import IMAGE_STATES, ImageEvent
 from evsd.services.ims.tables import Image
@@ -89,6 +90,11 @@ class Importing(Making):
         )
         for damage in source.findings.damage:
             raise ImageDataInvalid(reason=f"{file.path} {damage.what}", remedy=damage.remedy)
+        if source.size > MAX_DISK_GIB * GIB:
+            raise ImageDataInvalid(
+                reason=f"{file.path} holds a disk of {source.size:,} bytes",
+                remedy=f"a volume has {MAX_DISK_GIB} GiB at most: make it smaller first",
+            )
         self._disks.create_own(image, source.size)
         with self._disks.serve(image.id) as target:
             uri = images.uri_of(target)

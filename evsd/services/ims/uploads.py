@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from evsd.connector.writing import Writer
-from evsd.errors import PublishedError
+from evsd.errors import PublishedError, StorageFull
 from evsd.jobs.kinds import Stopped, Work
 from evsd.jobs.service import Jobs
 from evsd.jobs.tables import Job
@@ -26,6 +27,7 @@ from evsd.services.ims.making import about
 from evsd.services.ims.records import find
 from evsd.services.ims.states import IMAGE_STATES, ImageEvent
 from evsd.services.ims.tables import Image
+from evsd.space import look
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 
@@ -61,6 +63,7 @@ class Uploads:
         if length is not None and not 0 < length <= UPLOAD_LIMIT:
             reason = f"a file has 1 to {UPLOAD_LIMIT:,} bytes, not {length:,}"
             raise ImageDataCut(name=image.name, reason=reason)
+        _require_space(image.name, parts.disks.pool.place, length or 0)
         key = self._keys.create(call, image.cmk_id, upload_id)
         with parts.database.transaction() as session:
             image = find(session, call.project_id, image_id)
@@ -144,6 +147,14 @@ class Upload:
     def _cut(self, what: str) -> ImageDataCut:
         whole = "" if self._expected is None else f" of {self._expected:,}"
         return ImageDataCut(name=self._image.name, reason=f"{what}{whole}")
+
+
+def _require_space(name: str, pool: Path, length: int) -> None:
+    """Refuse what can't be taken in, before others' writes fail in a pool that it has filled."""
+    free = look(pool).free
+    if length > free:
+        reason = f"{length:,} bytes are to come, {free:,} are free"
+        raise StorageFull(what=f"image {name}: the pool", path=pool, reason=reason)
 
 
 def _in_sectors(piece: bytes) -> bytes:
