@@ -137,7 +137,7 @@ def roll_back(directory: Path, volume_id: str, snapshot_id: str) -> None:
     require(frozen, volume_id)
     with unserved(path, os.O_RDWR) as fd:
         header = luks2.read(fd)
-        unfinished = path.with_suffix(UNFINISHED)
+        unfinished = path.with_name(f"{path.name}{UNFINISHED}")
         unfinished.unlink(missing_ok=True)
         _write_empty(unfinished, header, fd, parent=frozen.header.own_layer)
         unfinished.rename(path)

@@ -16,6 +16,7 @@ from evsd.pools.file import (
     GIVEN_UP,
     HIDDEN,
     UNFINISHED,
+    WHOLE,
     destroy,
     discard,
     raises_pool_errors,
@@ -74,6 +75,7 @@ def clean(directory: Path) -> None:
     for suffix in FROZEN:
         for path in directory.glob(f"*{suffix}{GIVEN_UP}"):
             destroy(path)
+    for suffix in (WHOLE, *FROZEN):
         for path in directory.glob(f"*{suffix}{UNFINISHED}"):
             path.unlink()
 
