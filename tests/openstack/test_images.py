@@ -95,3 +95,35 @@ def test_openstack_has_images_from_create_to_delete(account: Account, raw: Path)
     assert account.run_openstack("image", "delete", "osc-renamed").status == 0
     refused = account.run_openstack("image", "show", str(made["id"]))
     assert (refused.status, "No Image found" in refused.err) == (1, True), refused
+
+
+def test_openstack_says_why_something_with_an_image_is_refused(
+    account: Account, qcow2: Path
+) -> None:
+    account.evsd.ok("image", "import", str(qcow2), "fixed")
+    for command, why in (
+        (("image", "show", "none"), "No Image found for none"),
+        (("image", "delete", "none"), ""),  # it says something else than evsd
+        (("image", "set", "--public", "fixed"), "it is not shared or published"),
+        (("image", "set", "--property", "__system__cmkid=x", "fixed"), "__system__cmkid"),
+        (("volume", "create", "--size", "1", "--image", "none", "x"), "none"),
+        (("image", "create", "--disk-format", "ploop", "x"), "ploop"),
+    ):
+        done = account.run_openstack(*command)
+        assert (done.status, why in done.err) == (1, True), (command, done)
+
+
+def test_the_sdk_has_images_from_upload_to_delete(account: Account, qcow2: Path) -> None:
+    with account.sdk() as connection:
+        images = connection.image
+        made = images.create_image(
+            "by sdk", filename=str(qcow2), disk_format="qcow2", container_format="bare", wait=True
+        )
+        assert images.find_image("by sdk").status == "active"
+        assert made.id in [image.id for image in images.images()]
+        images.update_image(made.id, name="of the sdk")
+        volume = connection.block_storage.create_volume(size=1, image_id=made.id, name="sdk of")
+        connection.block_storage.wait_for_status(volume, "available", wait=60)
+        connection.block_storage.delete_volume(volume)
+        images.delete_image(made.id)
+        assert images.find_image("of the sdk") is None
