@@ -11,11 +11,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from evsd.errors import CallerUnknown
+from evsd.services.iam import credentials
 from tests.support import tls
 from tests.support.daemon import Evsd, running_evsd, temporary_state
 from tests.support.identity import Caller, Tenant
 from tests.support.shown import CREDENTIALS, REFUSED, answered, basic, by, make, reason
+
+
+def _as_basic(content: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(content)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,25 @@ def test_a_wrong_pair_is_refused_and_told_apart(
 @pytest.mark.parametrize("given", ["", "x", "!!!", base64.b64encode(b"no colon").decode(), "/w=="])
 def test_what_is_no_pair_is_refused(stranger: httpx.Client, given: str) -> None:
     assert "HTTP Basic" in reason(stranger, {"authorization": f"Basic {given}".strip()})
+
+
+@given(
+    authorization=st.one_of(st.none(), st.binary(), st.binary().map(_as_basic)),
+    token=st.one_of(st.none(), st.binary()),
+)
+def test_whatever_is_shown_is_a_question_or_refused_without_being_named(
+    authorization: bytes | None, token: bytes | None
+) -> None:
+    headers = [(b"authorization", authorization), (b"x-auth-token", token)]
+    shown = [(name, value) for name, value in headers if value is not None]
+    credentials.named(shown)
+    try:
+        asked = credentials.read(shown)
+    except CallerUnknown as error:
+        named = error.text.encode()
+        assert all(len(value) < 9 or value not in named for _, value in shown)
+    else:
+        assert asked is None or "secret" not in repr(asked)
 
 
 def test_an_inactive_key_lets_nobody_in(acme: Tenant, stranger: httpx.Client) -> None:
