@@ -49,6 +49,13 @@ def test_a_token_lets_nobody_in_once_it_is_revoked(account: Account, tmp_path: P
     assert "does not exist, or was revoked" in done.stderr
 
 
+def test_openstack_asks_for_no_version_that_there_is_not(account: Account, tmp_path: Path) -> None:
+    options = "--os-cloud evsd --os-volume-api-version 3.71"
+    done = typed(account, tmp_path, f"openstack {options} volume list")
+    assert done.returncode == 1
+    assert "a minimum of 3.0 and a maximum of 3.54" in done.stderr
+
+
 def test_the_sdk_is_used_as_it_says(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
