@@ -86,7 +86,7 @@ def pasted(checkout: Path, user: str, *options: str) -> tuple[int, str]:
 
 
 def test_every_block_is_run_here_or_has_a_test_of_its_own() -> None:
-    assert len(run_here()) == 4
+    assert len(run_here()) == 6
     for first, test in ELSEWHERE.items():
         assert [block for block in blocks() if block.startswith(first)]
         assert (ROOT / test).exists()
