@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,36 @@ def layers(directory: Path, suffixes: tuple[str, ...] = (WHOLE, *FROZEN)) -> lis
     return found
 
 
+# Of each directory, whose a file is, by name and inode: so that of thousands of files only a
+# volume's own are read. A file never becomes another volume's, and a snapshot's name is given once.
+_owners: dict[str, dict[tuple[str, int], str]] = {}
+
+
+def own_layers(directory: Path, volume_id: str) -> list[Layer]:
+    """What a volume's snapshots froze, hidden or not, in no order."""
+    known, owners = _owners.get(str(directory), {}), {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(FROZEN):
+                key = entry.name, entry.inode()
+                owners[key] = known.get(key) or _owner(directory / entry.name)
+    _owners[str(directory)] = owners
+    found = []
+    for (name, _), owner in owners.items():
+        if owner == volume_id:
+            with suppress(PoolError):  # whoever stands on it will miss it
+                found.append(read(directory / name))
+    return found
+
+
+def _owner(path: Path) -> str:
+    """Nobody's where that can't be read."""
+    try:
+        return read(path).header.uuid
+    except PoolError:
+        return ""
+
+
 def children(directory: Path, parent: Layer) -> list[Layer]:
     """The layers directly above one."""
     own = parent.header.own_layer
@@ -82,10 +113,13 @@ def down_from(directory: Path, top: Layer) -> list[Layer]:
     """A layer and all it stands on."""
     if not top.header.parent_layer_id:
         return [top]
-    there = _by_id([*layers(directory, FROZEN), top])
-    found = [top]
+    there = _by_id([*own_layers(directory, top.header.uuid), top])
+    found, has_all = [top], False
     while parent := found[-1].header.parent_layer_id:
         below = there.get(parent)
+        if below is None and not has_all:  # a clone's
+            there, has_all = _by_id([*layers(directory, FROZEN), top]), True
+            below = there.get(parent)
         if below is None or below in found:
             raise ChainBroken(f"{found[-1].path.name} stands on layer {parent}, which is missing")
         if len(found) == MAX_LAYERS:

@@ -27,13 +27,13 @@ from evsd.layers.chain import (
     Layer,
     chain,
     hidden_path,
-    layers,
+    own_layers,
     read,
     require,
     snapshot_path,
     volume_path,
 )
-from evsd.pools.file import LAYER, UNFINISHED, lengthen, raises_pool_errors, unserved
+from evsd.pools.file import UNFINISHED, lengthen, raises_pool_errors, unserved
 from evsd.pools.pool import HeaderInvalid, SizeDiffers
 from nbd_plugin import luks2
 
@@ -114,7 +114,7 @@ def finish_taking(directory: Path, volume_id: str) -> None:
     A layer that nobody had been told of is thrown away, and with it the snapshot.
     """
     top = read(volume_path(directory, volume_id))
-    for layer in layers(directory, (LAYER,)):
+    for layer in own_layers(directory, volume_id):
         header = layer.header
         if header.parent_layer_id != top.header.own_layer or header.frozen_by:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from evsd.durable import sync
@@ -19,9 +19,10 @@ from evsd.layers.chain import (
     Layer,
     children,
     hidden_path,
-    layers,
+    own_layers,
     read,
     snapshot_path,
+    volume_path,
 )
 from evsd.layers.holes import tells_holes
 from evsd.layers.making import copy_keyslots
@@ -54,7 +55,7 @@ def remove(
     lower = _layer_of(directory, snapshot_id)
     if lower is None:
         return
-    if (named := _merged_into(directory, lower)) is not None:
+    if (named := _merged_into(_all_of(directory, lower.header.uuid), lower)) is not None:
         _take_name(lower, named)
         return
     if lower.header.frozen_by != snapshot_id:
@@ -80,11 +81,11 @@ def _layer_of(directory: Path, snapshot_id: str) -> Layer | None:
 @raises_pool_errors
 def finish_merging(directory: Path, volume_id: str) -> None:
     """Give what was merged down its name, after a crash between its header and that."""
-    for layer in layers(directory):
-        if layer.header.uuid == volume_id and layer.path.suffix in FROZEN:
-            named = _merged_into(directory, layer)
-            if named is not None:
-                _take_name(layer, named)
+    own = _all_of(directory, volume_id)
+    for layer in own:
+        named = _merged_into(own, layer) if layer.path.suffix in FROZEN else None
+        if named is not None:
+            _take_name(layer, named)
 
 
 @raises_pool_errors
@@ -157,15 +158,21 @@ def _write_header(fd: int, upper: luks2.Header, lower: luks2.Header) -> None:
     luks2.write(fd, merged)
 
 
-def _merged_into(directory: Path, lower: Layer) -> Path | None:
+def _merged_into(own: list[Layer], lower: Layer) -> Path | None:
     """Whose header the file of a removed snapshot has already: only the name is missing."""
-    for layer in layers(directory):
-        if layer.path != lower.path and layer.header.uuid == lower.header.uuid:
+    for layer in own:
+        if layer.path != lower.path:
             same = layer.header.layer_id == lower.header.layer_id
             was_top = not layer.header.frozen_by and not lower.header.layer_id
             if (same or was_top) and lower.header.frozen_by == layer.header.frozen_by:
                 return layer.path
     return None
+
+
+def _all_of(directory: Path, volume_id: str) -> list[Layer]:
+    with suppress(PoolError):  # it is deleted, or can't be read
+        return [*own_layers(directory, volume_id), read(volume_path(directory, volume_id))]
+    return own_layers(directory, volume_id)
 
 
 def _take_name(merged: Layer, name: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evsd.layers.chain import Layer, chain, down_from, layers, read, volume_path
+from evsd.layers.chain import Layer, chain, down_from, layers, own_layers, read, volume_path
 from evsd.layers.making import finish_taking
 from evsd.layers.merging import finish_merging
 from evsd.pools.file import LAYER, raises_pool_errors
@@ -41,7 +41,7 @@ def whole(directory: Path, volume_id: str) -> list[FoundSnapshot]:
     finish(directory, volume_id)
     if read(volume_path(directory, volume_id)).header.frozen_by:
         raise HeaderInvalid("it is a snapshot's, and the layer above it is missing")
-    own = [each for each in layers(directory, (LAYER,)) if each.header.uuid == volume_id]
+    own = [each for each in own_layers(directory, volume_id) if each.path.suffix == LAYER]
     for layer in {each.path: each for each in (*chain(directory, volume_id), *own)}.values():
         if layer.path.stat().st_size < luks2.DATA_OFFSET + layer.header.size:
             raise HeaderInvalid(f"{layer.path.name} is truncated")

@@ -10,7 +10,16 @@ from collections.abc import Callable, Set
 from pathlib import Path
 
 from evsd.durable import sync
-from evsd.layers.chain import FROZEN, Layer, hidden_path, layers, read, require, snapshot_path
+from evsd.layers.chain import (
+    FROZEN,
+    Layer,
+    hidden_path,
+    layers,
+    own_layers,
+    read,
+    require,
+    snapshot_path,
+)
 from evsd.layers.merging import LayerInUse, MergeInterrupted, remove
 from evsd.pools.file import (
     GIVEN_UP,
@@ -46,8 +55,8 @@ def hide(directory: Path, volume_id: str, snapshot_id: str) -> None:
 @raises_pool_errors
 def hide_all(directory: Path, volume_id: str) -> None:
     """The volume is gone, and its snapshots with it."""
-    for layer in layers(directory, FROZEN):
-        if layer.header.uuid == volume_id and layer.path.suffix != HIDDEN:
+    for layer in own_layers(directory, volume_id):
+        if layer.path.suffix != HIDDEN:
             if layer.header.frozen_by:
                 hide(directory, volume_id, layer.path.stem)
             else:  # of a snapshot that was never finished
@@ -105,7 +114,7 @@ def with_hidden(directory: Path) -> set[str]:
 
 
 def _hidden(directory: Path, volume_id: str) -> list[Layer]:
-    return [each for each in layers(directory, (HIDDEN,)) if each.header.uuid == volume_id]
+    return [each for each in own_layers(directory, volume_id) if each.path.suffix == HIDDEN]
 
 
 def _try_to_remove(directory: Path, layer: Layer, interrupted: Callable[[], bool]) -> None:

@@ -41,6 +41,7 @@ class DiskSnapshots:
 
     def __init__(self, pool: Pool, servers: ServerSupervisor) -> None:
         self._pool, self._servers = pool, servers
+        self._unfinished = True  # perhaps, by the last run
 
     @property
     def _directory(self) -> Path:
@@ -57,6 +58,7 @@ class DiskSnapshots:
         each; or, a single one, take it again. Raises `ChainTooLong`, `SizeDiffers` (an extension is
         unfinished), `NotAtOneMoment`, `ServerFailed`.
         """
+        self._unfinished = True  # until it is
         with self._servers.disks.held(*snapshots):
             controls = {disk_id: self._servers.control(disk_id) for disk_id in snapshots}
             for disk_id, control in controls.items():
@@ -164,12 +166,18 @@ class DiskSnapshots:
 
         After evsd has started, a disk was detached, or one was deleted.
         """
-        for disk_id in recovery.unfinished(self._directory):
-            with _told("a snapshot is not finished yet", disk_id), self._held(disk_id) as control:
-                self._finish(disk_id, control, goes_on=True)
+        if self._unfinished:
+            self._finish_all()
         for disk_id in removal.with_hidden(self._directory):
             with _told("a deleted snapshot's layer stays", disk_id):
                 self._sweep(disk_id)
+
+    def _finish_all(self) -> None:
+        self._unfinished = False
+        for disk_id in recovery.unfinished(self._directory):
+            with _told("a snapshot is not finished yet", disk_id), self._held(disk_id) as control:
+                self._finish(disk_id, control, goes_on=True)
+        self._unfinished |= bool(recovery.unfinished(self._directory))
 
     def has_hidden(self) -> bool:
         """Whether layers of deleted snapshots are left."""
