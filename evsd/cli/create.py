@@ -12,6 +12,7 @@ from evsd.cli.interrupts import answered, noted, uninterrupted
 from evsd.cli.output import Session, output_option, pass_session, table
 from evsd.cli.progress import progress_bar
 from evsd.cli.sizes import Size, size_text
+from evsd.cli.snapshots import find
 from evsd.cli.tags import tag_pairs
 from evsd.cli.volumes import PROVISIONING, pass_on_warning, show_volume
 
@@ -25,10 +26,13 @@ thick_option = click.option(
 
 @click.command()
 @click.argument("name")
-@click.option("--size", type=Size(), help="Whole GiB, like 10G or 1T; else that of the image.")
+@click.option("--size", type=Size(), help="Whole GiB, like 10G; else that of the source.")
 @click.option("--key", "key_reference", metavar="KEY", help="Key id or alias; else evs/default.")
 @thick_option
 @click.option("--from-image", "image_name", metavar="IMAGE", help="With its data, under its key.")
+@click.option(
+    "--from-snapshot", "snapshot_name", metavar="SNAPSHOT", help="With its data, under its key."
+)
 @click.option("--description", default="", help="Up to 255 characters.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
 @click.option(
@@ -46,19 +50,26 @@ def create(
     key_reference: str | None,
     thick: bool,
     image_name: str | None,
+    snapshot_name: str | None,
     description: str,
     tags: Sequence[str],
     count: int,
 ) -> None:
     """Create an encrypted volume, or several."""
     image = None if image_name is None else session.api.image(image_name)
-    if size is None and image is None:
-        raise UsageProblem("say --size, or --from-image")
-    size = size or max(1, image["min_disk"] if image else 1)
+    snapshot = None if snapshot_name is None else find(session.api, snapshot_name)
+    least = image["min_disk"] if image else snapshot["size"] if snapshot else None
+    if size is None and least is None:
+        raise UsageProblem("say --size, --from-image or --from-snapshot")
+    size = size or max(1, least or 1)
     wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
     if image is not None:
         wanted["imageRef"] = image["id"]
-        del wanted["metadata"]["__system__encrypted"]  # it has the image's key
+    if snapshot is not None:
+        wanted["snapshot_id"] = snapshot["id"]
+        del wanted["volume_type"]
+    if image is not None or snapshot is not None:
+        del wanted["metadata"]["__system__encrypted"]  # it has the key of that
     wanted["tags"] = {pair["key"]: pair["value"] for pair in tag_pairs(tags)}
     if count == 1:
         made = create_volume(session.api, wanted)

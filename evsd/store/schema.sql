@@ -36,7 +36,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('20261130_bearer_tokens');
+INSERT INTO "alembic_version" VALUES('20261130_clones');
 CREATE TABLE attachments (
 	id VARCHAR(64) NOT NULL, 
 	project_id VARCHAR(64) NOT NULL, 
@@ -339,7 +339,7 @@ CREATE TABLE volumes (
 	tags JSON NOT NULL, 
 	user_name VARCHAR(64) NOT NULL, 
 	created_at DATETIME NOT NULL, 
-	updated_at DATETIME NOT NULL, user_id VARCHAR(64) DEFAULT '' NOT NULL, 
+	updated_at DATETIME NOT NULL, user_id VARCHAR(64) DEFAULT '' NOT NULL, snapshot_id VARCHAR(64), 
 	PRIMARY KEY (id), 
 	FOREIGN KEY(cmk_id) REFERENCES keys (id), 
 	FOREIGN KEY(project_id) REFERENCES projects (id), 

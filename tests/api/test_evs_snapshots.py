@@ -276,15 +276,76 @@ def test_what_needs_no_key_goes_on_while_the_key_is_disabled(sdk: Any, tcp_evsd:
 
 
 @pytest.mark.parametrize(
-    ("fields", "code"),
+    ("fields", "expected"),
     [
-        ({"metadata": {"__system__encrypted": "1"}}, "EVS.1043"),
-        ({"metadata": {"__system__cmkid": MISSING}}, "EVS.1043"),
-        ({"image_ref": MISSING}, "EVS.1016"),
-        ({}, "EVS.1009"),
+        ({"metadata": {"__system__encrypted": "1"}}, (400, "EVS.1043")),
+        ({"metadata": {"__system__cmkid": MISSING}}, (400, "EVS.1043")),
+        ({"image_ref": MISSING}, (400, "EVS.1016")),
+        ({"count": 2}, (400, "EVS.1021")),
+        ({"size": 1}, (400, "EVS.1010")),
+        ({"volume_type": "SAS"}, (400, "EVS.2096")),
+        ({"availability_zone": "elsewhere"}, (400, "EVS.1036")),
+        ({"metadata": {"evsd:provisioning": "thick"}}, (400, "EVS.1009")),
+        ({"snapshot_id": MISSING}, (404, "EVS.5404")),
     ],
 )
-def test_a_volume_from_a_snapshot_is_refused(sdk: Any, fields: dict[str, Any], code: str) -> None:
-    """With fields that it would inherit for these, without them because there are none yet."""
-    request = volume_creation("cloned", snapshot_id=MISSING, **fields)
-    assert refusal(sdk.create_volume, request) == (400, code)
+def test_what_a_volume_of_a_snapshot_can_not_be_is_refused(
+    sdk: Any, fields: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    found = sdk.list_snapshots(evs.ListSnapshotsRequest(name="source")).snapshots
+    snapshot_id = found[0].id if found else take(sdk, create(sdk, "source", size=2), name="source")
+    request = volume_creation("cloned", **{"size": 2, "snapshot_id": snapshot_id, **fields})
+    assert refusal(sdk.create_volume, request) == expected
+    assert sdk.list_volumes(evs.ListVolumesRequest(name="cloned")).volumes == []
+
+
+def test_a_volume_of_a_snapshot_has_its_data_and_its_key_and_a_data_key_of_its_own(
+    sdk: Any, tcp_evsd: Evsd
+) -> None:
+    key = tcp_evsd.object("key", "show", "test-key")["key_info"]["key_id"]
+    volume_id = create(sdk, "origin", metadata={"__system__cmkid": key}, volume_type="SAS")
+    with attached(tcp_evsd, "origin") as uri:
+        works(uri, "write -P 1 0 64k")
+    snapshot_id = take(sdk, volume_id)
+    made = create(sdk, "copy", size=2, snapshot_id=snapshot_id, volume_type="SAS")
+    shown = show_volume(sdk, made)
+    assert (shown.snapshot_id, shown.size, shown.volume_type) == (snapshot_id, 2, "SAS")
+    assert shown.metadata["__system__cmkid"] == key
+    assert tcp_evsd.data_key("copy") != tcp_evsd.data_key("origin")
+    with attached(tcp_evsd, "copy") as uri, attached(tcp_evsd, "origin") as other:
+        works(uri, "read -P 1 0 64k", "read -P 0 1G 64k", "write -P 2 4k 4k", "write -P 3 2047M 4k")
+        works(other, "read -P 1 0 64k", "write -P 4 0 64k")
+        works(uri, "read -P 1 0 4k", "read -P 2 4k 4k", "read -P 1 8k 56k", "read -P 3 2047M 4k")
+
+
+def test_a_volume_of_a_snapshot_lives_on_when_that_and_its_volume_are_gone(
+    sdk: Any, tcp_evsd: Evsd
+) -> None:
+    volume_id = create(sdk, "mother")
+    with attached(tcp_evsd, "mother") as uri:
+        works(uri, "write -P 1 0 64k")
+    snapshot_id = take(sdk, volume_id)
+    create(sdk, "child", snapshot_id=snapshot_id)
+    remove(sdk, snapshot_id)
+    sdk.delete_volume(evs.DeleteVolumeRequest(volume_id=volume_id))
+    with attached(tcp_evsd, "child") as uri:
+        works(uri, "read -P 1 0 64k", "write -P 2 0 4k")
+    child = sdk.list_volumes(evs.ListVolumesRequest(name="child")).volumes[0]
+    grandchild = create(sdk, "grandchild", snapshot_id=take(sdk, child.id))
+    with attached(tcp_evsd, "grandchild") as uri:
+        works(uri, "read -P 2 0 4k", "read -P 1 4k 60k")
+    assert len(files_of(tcp_evsd, volume_id)) == 1
+    for one in (child.id, grandchild):
+        sdk.delete_volume(evs.DeleteVolumeRequest(volume_id=one))
+    until(lambda: files_of(tcp_evsd, volume_id) == files_of(tcp_evsd, child.id) == [])
+
+
+def test_a_volume_of_a_snapshot_whose_key_is_disabled_is_refused(sdk: Any, tcp_evsd: Evsd) -> None:
+    tcp_evsd.ok("key", "create", "shut")
+    key = tcp_evsd.object("key", "show", "shut")["key_info"]["key_id"]
+    snapshot_id = take(sdk, create(sdk, "shut", metadata={"__system__cmkid": key}))
+    tcp_evsd.ok("key", "disable", "shut", "--yes")
+    request = volume_creation("opened", snapshot_id=snapshot_id)
+    assert refusal(sdk.create_volume, request) == (400, "EVS.2040")
+    tcp_evsd.ok("key", "enable", "shut")
+    create(sdk, "opened", snapshot_id=snapshot_id)

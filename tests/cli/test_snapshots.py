@@ -124,3 +124,19 @@ def test_a_snapshot_that_is_not_there_is_named(shared_evsd: Evsd, command: str) 
     assert (refused.status, "EVS.5404" in refused.err) == (1, True)
     assert "snapshot nowhere does not exist" in refused.err
     assert "evsctl snapshot list" in refused.err
+
+
+def test_a_volume_is_made_from_a_snapshot(shared_evsd: Evsd) -> None:
+    volume(shared_evsd, "source")
+    with attached(shared_evsd, "source") as uri:
+        works(uri, "write -P 1 0 64k")
+    shared_evsd.ok("snapshot", "create", "source", "--name", "seed")
+    made = shared_evsd.object("create", "plant", "--from-snapshot", "seed")["volume"]
+    assert made["size"] == 1
+    larger = shared_evsd.object("create", "tree", "--from-snapshot", "seed", "--size", "3G")
+    assert larger["volume"]["size"] == 3
+    for name in ("plant", "tree"):
+        with attached(shared_evsd, name) as uri:
+            works(uri, "read -P 1 0 64k", "write -P 2 0 4k")
+    refused = shared_evsd.ctl("create", "bush", "--from-snapshot", "seed", "--key", "test-key")
+    assert (refused.status, "EVS.1043" in refused.err) == (1, True)

@@ -190,3 +190,21 @@ def test_a_roll_back_whose_volume_can_not_be_read_ends_in_error_and_is_tried_aga
     assert shared_evsd.object("show", "broken")["volume"]["status"] == "available"
     with attached(shared_evsd, "broken") as uri:
         works(uri, "read -P 1 0 64k")
+
+
+def test_a_thick_volume_has_snapshots_and_volumes_of_them(shared_evsd: Evsd) -> None:
+    shared_evsd.ok("create", "thick", "--size", "1G", "--thick", "--key", "test-key")
+    with attached(shared_evsd, "thick") as uri:
+        works(uri, "write -P 1 0 64k")
+    shared_evsd.ok("snapshot", "create", "thick", "--name", "solid")
+    with attached(shared_evsd, "thick") as uri:
+        works(uri, "write -P 2 0 4k", "read -P 1 4k 60k", "read -P 0 1M 1M")
+    clone = shared_evsd.object("create", "copied", "--from-snapshot", "solid")["volume"]
+    assert clone["metadata"]["evsd:provisioning"] == "thick"
+    with attached(shared_evsd, "copied") as uri:
+        works(uri, "read -P 1 0 64k", "read -P 0 1M 1M", "write -P 3 0 4k")
+    shared_evsd.ok("snapshot", "rollback", "solid", "--yes")
+    with attached(shared_evsd, "thick") as uri:
+        works(uri, "read -P 1 0 64k", "read -P 0 1M 1M", "write -P 4 500M 4k")
+    for name in ("thick", "copied"):
+        shared_evsd.ok("delete", name, "--yes")

@@ -308,6 +308,16 @@ class SnapshotNotUsable(EvsError):
     remedy_template = "evsctl snapshot show {name} tells what it is like"
 
 
+class VolumeSmallerThanSnapshot(EvsError):
+    code, status = "EVS.1010", 400
+    template = "a volume of snapshot {name} has {size} GiB at least, not {value}"
+
+
+class VolumeTypeDiffers(EvsError):
+    code, status = "EVS.2096", 400
+    template = "a volume of snapshot {name} has its type {type}, not {value}"
+
+
 class SnapshotNotDeletable(EvsError):
     code, status = "EVS.1047", 400
     template = "snapshot {name} is {status}, only an available one or one in error can be deleted"

@@ -33,6 +33,7 @@ class Volume(Stateful):
     user_id: Mapped[str] = mapped_column(Id, default="", server_default="")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    snapshot_id: Mapped[str | None] = mapped_column(Id)  # of which it was made, there or not
 
 
 class Snapshot(Stateful):

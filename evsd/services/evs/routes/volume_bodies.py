@@ -12,6 +12,7 @@ from evsd.api.routes import Model
 from evsd.services.evs.errors import (
     EvsFieldInvalid,
     EvsRequestInvalid,
+    VolumeCountInvalid,
     VolumeEncryptionInvalid,
     VolumeKeyInherited,
     VolumePassthroughInvalid,
@@ -31,6 +32,7 @@ from evsd.services.evs.volumes.metadata import CMK_ID, ENCRYPTED, OURS, PROVISIO
 from evsd.services.evs.volumes.types import TYPES
 
 TELL_IDS, PASSTHROUGH = "create_for_volume_id", "hw:passthrough"
+FULL_CLONE = "full_clone"  # either reads the same: here each is linked
 
 
 def _known_type(value: str) -> str:
@@ -73,19 +75,21 @@ class WantedVolume(Model):
         cmk_id, thick = _encryption(metadata), _provisioning(metadata) == THICK
         if metadata.get(PASSTHROUGH, "false") != "false":
             raise VolumePassthroughInvalid(value=metadata[PASSTHROUGH][:64])
-        metadata.pop(TELL_IDS, None)
+        for read_already in (TELL_IDS, FULL_CLONE):
+            metadata.pop(read_already, None)
         return NewVolume(
             name=self.name,
             size_gib=self.size,
             thick=thick,
             description=self.description or "",
-            volume_type=self.volume_type or "SSD",
+            volume_type=self.volume_type or ("" if self.snapshot_id else "SSD"),
             availability_zone=self.availability_zone,
             cmk_id=cmk_id,
             # What else of ours is in it was copied from another volume, and is not to be believed.
             metadata={name: text for name, text in metadata.items() if not name.startswith(OURS)},
             tags=self.tags or {},
             image_id=self.image_ref,
+            snapshot_id=self.snapshot_id,
         )
 
     def _check_source(self, metadata: dict[str, str]) -> None:
@@ -97,12 +101,13 @@ class WantedVolume(Model):
         given = [name for name, value in sources.items() if value is not None]
         if len(given) > 1:
             raise VolumeSourcesSeveral(sources=" and ".join(given))
+        if self.snapshot_id is not None and self.count != 1:
+            raise VolumeCountInvalid(value=self.count)
         if self.image_ref is not None or self.snapshot_id is not None:
             _refuse_key(given[0], metadata)
 
     def _refuse_unsupported(self) -> None:
         unsupported = {
-            "snapshot_id": self.snapshot_id is not None,
             "backup_id": self.backup_id is not None,
             "source_volid": self.source_volid is not None,
             "multiattach": self.multiattach,

@@ -51,7 +51,7 @@ class VolumeView(Model):
     bootable: str = "false"
     shareable: str = "false"
     multiattach: bool = False
-    snapshot_id: str | None = None
+    snapshot_id: str | None
     source_volid: str | None = None
     user_id: str
     tenant_id: Annotated[str, Field(alias="os-vol-tenant-attr:tenant_id")]
@@ -108,6 +108,7 @@ def view(volume: Volume, attachments: list[Attachment]) -> VolumeView:
         metadata=metadata_of(volume),
         tags=volume.tags,
         attachments=[_attachment(a) for a in attachments],
+        snapshot_id=volume.snapshot_id,
         user_id=volume.user_id,
         tenant_id=volume.project_id,
         links=[{"rel": "self", "href": f"/v2/{volume.project_id}/cloudvolumes/{volume.id}"}],

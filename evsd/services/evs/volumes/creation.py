@@ -29,6 +29,7 @@ from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
 from evsd.services.kms.operations import ServiceKey
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 from nbd_plugin import luks2
@@ -51,6 +52,8 @@ class NewVolume:
     metadata: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     image_id: str | None = None
+    snapshot_id: str | None = None
+    source_id: str | None = None  # the volume of that snapshot
 
 
 class FileUnreadable(Exception):
@@ -74,29 +77,44 @@ class Creation(JobKind):
         own_use: OwnUse,
         removal: Removal,
         images: OfferedImages,
+        disks: DiskSnapshots,
     ) -> None:
         self._database, self._pool, self._images = database, pool, images
+        self._disks = disks
         self._own_use, self._removal = own_use, removal
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:
-        """A thick volume is filled; what is left of an interrupted one is soon dealt with."""
-        return bool(job.arguments.get("thick")) and not resumed
+        """A thick volume is filled, if it isn't a clone; what is left is soon dealt with."""
+        filled = job.arguments.get("thick") and job_types.SNAPSHOT not in job.arguments
+        return bool(filled) and not resumed
 
     def run(self, job: Job, work: Work) -> None:
-        """Make the file, and fill it; a thin volume of an image is a clone of that."""
+        """Make the file, and fill it."""
         with self._database.reading() as session:
             volume = session.get_one(Volume, job_types.volume_of(job))
         header = _header(volume, decode(ServiceKey, job.arguments["key"]))
-        image_id = job.arguments.get(job_types.IMAGE)
-        if image_id is not None and header.thin:
-            self._images.known.clone(image_id, header)
+        if self._is_clone(job, header):
             return
         self._pool.create(header)
         if not header.thin:
             preallocate(self._own_use, volume.id, 0, header.size, work)
+            image_id = job.arguments.get(job_types.IMAGE)
             if image_id is not None:
                 copy_image(self._own_use, self._images, image_id, volume.id, work)
             self._pool.settle(volume.id)
+
+    def _is_clone(self, job: Job, header: luks2.Header) -> bool:
+        """Make it one, at once: a volume of a snapshot is, and a thin one of an image."""
+        source = job.arguments.get(job_types.SNAPSHOT)
+        image_id = job.arguments.get(job_types.IMAGE)
+        if source is not None:
+            volume_id, snapshot_id = source
+            self._disks.clone(volume_id, snapshot_id, header)
+        elif image_id is not None and header.thin:
+            self._images.known.clone(image_id, header)
+        else:
+            return False
+        return True
 
     def resume(self, job: Job, work: Work) -> None:  # noqa: ARG002
         """Go by the file."""
@@ -133,8 +151,10 @@ class Creation(JobKind):
 
 def arguments_of(wanted: NewVolume, key: ServiceKey) -> dict[str, Any]:
     """What the job works with: the header keeps more of a data key than the volume's record."""
-    of_image = {} if wanted.image_id is None else {job_types.IMAGE: wanted.image_id}
-    return {"thick": wanted.thick, "key": encode(ServiceKey, key), **of_image}
+    of: dict[str, Any] = {} if wanted.image_id is None else {job_types.IMAGE: wanted.image_id}
+    if wanted.snapshot_id is not None:
+        of = {job_types.SNAPSHOT: [wanted.source_id, wanted.snapshot_id]}
+    return {"thick": wanted.thick, "key": encode(ServiceKey, key), **of}
 
 
 def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -> Volume:
@@ -156,6 +176,7 @@ def new_record(call: Call, wanted: NewVolume, volume_id: str, key: ServiceKey) -
         tags=wanted.tags,
         user_name=call.principal,
         user_id=call.user_id,
+        snapshot_id=wanted.snapshot_id,
         created_at=now,
         updated_at=now,
     )

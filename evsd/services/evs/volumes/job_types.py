@@ -13,6 +13,7 @@ from evsd.services.evs.tables import Volume
 CREATE, DELETE, EXTEND = "createVolume", "deleteVolume", "extendVolume"
 BATCH_CREATE, RETYPE = "batchCreateVolume", "retypeVolume"
 IMAGE = "image_id"  # among the arguments of a creation: what the volume is made of
+SNAPSHOT = "snapshot"  # argument of a creation: the ids of its volume and its own
 PARTS = "sub_jobs"  # the ids of the jobs that a job of several volumes consists of
 
 

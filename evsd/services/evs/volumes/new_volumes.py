@@ -23,6 +23,7 @@ from evsd.services.evs.errors import (
     VolumeZoneUnknown,
 )
 from evsd.services.evs.key_context import encryption_context
+from evsd.services.evs.snapshots.sources import of_snapshot
 from evsd.services.evs.tables import Volume
 from evsd.services.evs.volumes import client_tokens, job_types, quotas
 from evsd.services.evs.volumes.batches import names_of
@@ -57,7 +58,7 @@ class NewVolumes:
         `VolumeTagQuotaExceeded`, and what a quota refuses.
         """
         with self._database.reading() as session:
-            self._of_image(session, project_id, wanted)
+            self._of_source(session, project_id, wanted)
             _check(session, project_id, self._each(wanted, count))
 
     def create(
@@ -74,7 +75,7 @@ class NewVolumes:
             begun = client_tokens.find_job(session, call.project_id, token)
             if begun is not None:
                 return begun
-            wanted = self._of_image(session, call.project_id, wanted)
+            wanted = self._of_source(session, call.project_id, wanted)
             each = self._each(wanted, count)
             # Before data keys are made for nothing, and in the same look at the records: a request
             # that is repeated meanwhile would find the name taken by itself.
@@ -84,7 +85,7 @@ class NewVolumes:
             begun = client_tokens.find_job(session, call.project_id, token)
             if begun is not None:  # by one that came at the same time
                 return begun
-            self._of_image(session, call.project_id, wanted)  # it may have gone meanwhile
+            self._of_source(session, call.project_id, wanted)  # it may have gone meanwhile
             job = self._enter(session, call, each, keys)
             client_tokens.remember(session, call.project_id, token, job)
         return self._jobs.start(job)
@@ -111,6 +112,10 @@ class NewVolumes:
         job = self._jobs.begin(session, job_types.CREATE, call.project_id, about, **arguments)
         add_record(session, volume)
         return job
+
+    def _of_source(self, session: Session, project_id: str, wanted: NewVolume) -> NewVolume:
+        """With what it has of the snapshot or image that it is made of."""
+        return self._of_image(session, project_id, of_snapshot(session, project_id, wanted))
 
     def _of_image(self, session: Session, project_id: str, wanted: NewVolume) -> NewVolume:
         """With the key of the image, if it is of one; raises what that can't be used for."""

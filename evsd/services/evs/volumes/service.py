@@ -68,7 +68,7 @@ class VolumeService:
         self._images, self._disks = images, disks
         removal = Removal(database, pool, own_use, disks)
         self._kinds = (
-            Creation(database, pool, own_use, removal, images),
+            Creation(database, pool, own_use, removal, images, disks),
             Extension(database, pool, own_use),
             Deletion(removal),
         )
