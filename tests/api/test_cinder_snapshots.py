@@ -56,13 +56,11 @@ def test_snapshots_are_listed_in_short_and_in_detail(cinder: Cinder) -> None:
     assert "os-extended-snapshot-attributes:progress" not in short["snapshots"][0]
     [link] = short["snapshots_links"]
     rest = cinder.http.get(link["href"]).json()
-    assert ([one["id"] for one in rest["snapshots"]], "snapshots_links" in rest) == (
-        made[:1],
-        False,
-    )
+    assert [one["id"] for one in rest["snapshots"]] == made[:1]
+    assert "snapshots_links" not in rest
     detail = cinder.ask("GET", f"/snapshots/detail?{query}&with_count=true&name=one-1").json()
     assert ([one["id"] for one in detail["snapshots"]], detail["count"]) == ([made[1]], 1)
-    refused = cinder.refused("GET", "/snapshots/detail?all_tenants=1")
+    refused = cinder.refused("GET", "/snapshots/detail?colour=red")
     assert refused == (400, "badRequest", "EVS.1009")
 
 

@@ -208,10 +208,12 @@ def delete_volume(
     call: Caller,
     evs: UsesEvs,
     force: Annotated[bool, Query(description="Changes nothing: an attached one stays.")] = False,
-    cascade: Annotated[bool, Query(description="Also what was made of it.")] = False,
+    cascade: Annotated[bool, Query(description="With its snapshots; else it has none.")] = False,
 ) -> Response:
     """Destroy a volume and the wrapped key with it."""
-    del force, cascade
+    del force
+    if not cascade:
+        evs.snapshots.require_none(call.project_id, volume_id)
     evs.volumes.delete(call.project_id, volume_id)
     return Response(status_code=202)
 
