@@ -184,6 +184,7 @@ def test_a_roll_back_whose_volume_can_not_be_read_ends_in_error_and_is_tried_aga
     assert shared_evsd.object("show", "broken")["volume"]["status"] == "error_rollbacking"
     refused = shared_evsd.ctl("attach", "broken", "--transport", "uri")
     assert (refused.status, "error_rollbacking" in refused.err) == (1, True)
+    assert "evsctl snapshot rollback" in refused.err
     with file.open("r+b") as stream:
         stream.write(header)
     shared_evsd.ok("snapshot", "rollback", snapshot, "--yes")

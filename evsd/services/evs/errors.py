@@ -483,6 +483,14 @@ class VolumeHalfExtended(VolumeNotAttachable):
     )
 
 
+class VolumeHalfRolledBack(VolumeNotAttachable):
+    template = "volume {name} is {status}: nobody could tell how far a roll back came"
+    remedy_template = (
+        "evsd's log says what failed, mend that and roll it back again: evsctl snapshot rollback "
+        "SNAPSHOT; evsctl snapshot list {name} shows them"
+    )
+
+
 class AttachFailed(VolumeNotAttachable):
     template = "the server of volume {name} did not start: {reason}"
     remedy_template = "nothing was written to the volume; evsd's log has the rest"

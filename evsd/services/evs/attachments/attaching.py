@@ -23,7 +23,12 @@ from evsd.services.evs.attachments.states import (
     AttachmentEvent,
     AttachmentStatus,
 )
-from evsd.services.evs.errors import AttachFailed, VolumeHalfExtended, VolumeNotAttachable
+from evsd.services.evs.errors import (
+    AttachFailed,
+    VolumeHalfExtended,
+    VolumeHalfRolledBack,
+    VolumeNotAttachable,
+)
 from evsd.services.evs.key_context import key_use
 from evsd.services.evs.limits import GIB
 from evsd.services.evs.tables import Attachment, Volume
@@ -37,6 +42,12 @@ from evsd.serving.supervisor import ServerSupervisor
 from evsd.space import refusal
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
+
+# What a volume whose files nobody could bring to an end is refused with.
+HALF_DONE: dict[str, type[VolumeNotAttachable]] = {
+    VolumeStatus.ERROR_EXTENDING: VolumeHalfExtended,
+    VolumeStatus.ERROR_ROLLBACKING: VolumeHalfRolledBack,
+}
 
 log = structlog.get_logger()
 
@@ -84,8 +95,7 @@ class Attaching:
         with self._database.transaction() as session:
             volume = find_volume(session, call.project_id, wanted.volume_id)
             if not advance(session, volume, VOLUME_STATES, VolumeEvent.RESERVE):
-                half = volume.status == VolumeStatus.ERROR_EXTENDING
-                refused = VolumeHalfExtended if half else VolumeNotAttachable
+                refused = HALF_DONE.get(volume.status, VolumeNotAttachable)
                 raise refused(name=volume.name, status=volume.status)
             attachment = Attachment(
                 id=str(uuid.uuid4()),
