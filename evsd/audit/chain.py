@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from evsd.json_text import writer
+
 GENESIS = "0" * 64
 HEAD_LENGTH = 512  # a disk sector: written whole or not at all
 DAMAGED = "audit-log-damaged"  # the action of a record that says so
@@ -48,7 +50,7 @@ class Head:
 
 
 START = Head()
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_canonical = writer(sort_keys=True, separators=(",", ":"))
 
 
 def record_hash(record: Record) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import math
 import os
 import time
@@ -38,6 +37,7 @@ from evsd.audit.chain import (
 )
 from evsd.durable import sync
 from evsd.errors import KeyStorageFailed, KeysUnavailable, storage_error
+from evsd.json_text import writer
 from evsd.resource import Resource
 from evsd.space import MIB, REFUSALS, refusal, reserve
 
@@ -51,7 +51,7 @@ RESERVE_BYTES, STEP_BYTES = MIB, 16 * 1024
 QUICK_S = 0.01
 NO_CALLER = ("key_id", "context", "domain_id", "project_id", "request_id")
 SigningKey = Callable[[], bytes | None]
-_line_of = json.JSONEncoder(separators=(",", ":")).encode
+_line_of = writer(separators=(",", ":"))
 
 
 @dataclass(slots=True, eq=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from evsd.errors import from_wire
+from evsd.json_text import dumps
 from evsd.key_channel.call import Call
 from evsd.key_channel.codec import decode, encode
 from evsd.key_channel.operation import Answer, Request, answer_of, name_of
@@ -32,7 +32,7 @@ def encode_request(
     if first is not None:
         expected = encode(answer_of(type(first.request)), first.expected)
         wire["first"] = {**_encoded(first.call, first.request), "expected": expected}
-    return json.dumps(wire).encode() + b"\n"
+    return dumps(wire).encode() + b"\n"
 
 
 def _encoded(call: Call, request: Request[Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import structlog
 
 from evsd.audit.log import AuditLog, Batch
 from evsd.errors import CallerUnknown, InternalError, KeysUnavailable, PublishedError
+from evsd.json_text import dumps
 from evsd.key_channel.call import UNKNOWN, Call
 from evsd.key_channel.operation import Operation
 from evsd.key_channel.shared import RecordRefusal
@@ -176,7 +177,7 @@ class _Channel(asyncio.Protocol):
 
     def add(self, answer: Answer) -> None:
         """Have an answer sent with the next ones."""
-        self._answers.append(json.dumps(answer).encode() + b"\n")
+        self._answers.append(dumps(answer).encode() + b"\n")
 
     def send(self) -> None:
         """Send all of them, in one go."""
