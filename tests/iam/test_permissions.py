@@ -141,7 +141,7 @@ WITH_IDS = [route for route in ROUTES if "{" in route.path or "{" in json.dumps(
 def ask(http: httpx.Client, route: Route, ids: dict[str, str], body: Any = None) -> httpx.Response:
     others = dict.fromkeys(route.parameters, "other")  # no ids of anything
     path = route.path.format(**{**others, **ids})
-    if OPENAPI["paths"][route.path][route.method.lower()].get("x-streamed"):
+    if OPENAPI["paths"].get(route.path, {}).get(route.method.lower(), {}).get("x-streamed"):
         return http.request(route.method, path, content=STREAM, headers=OF_STREAM)
     filled = fill(route.body if body is None else body, ids)
     return http.request(route.method, path, json=filled)
