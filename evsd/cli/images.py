@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +15,7 @@ from evsd.cli.client import Api, Object
 from evsd.cli.copying import GIB, STREAM, failures_refused
 from evsd.cli.errors import Refused, UsageProblem
 from evsd.cli.http import Stream
-from evsd.cli.interrupts import no_more_interrupts, noted, uninterrupted
+from evsd.cli.interrupts import answered, no_more_interrupts, noted, uninterrupted
 from evsd.cli.output import (
     Session,
     card,
@@ -85,11 +84,7 @@ def import_image(
     if key_reference is not None:
         wanted[CMK_ID] = api.key_id(key_reference)
     with failures_refused(), Path(file).open("rb") as opened:
-        image_id = api.request("POST", "/v2/images", wanted)["id"]
-        with _deleted_on_failure(api, image_id, name):
-            _send(api, image_id, name, opened)
-            no_more_interrupts()
-    _show(session, image_id)
+        _show(session, _image_of(api, wanted, opened))
 
 
 @image.command()
@@ -111,8 +106,8 @@ def create(
     api = session.api
     volume = api.volume(volume_name)["volume"]
     wanted = {"name": name, "volume_id": volume["id"], "description": description}
-    started = api.request("POST", "/v2/cloudimages/action", {**wanted, "tags": list(tags)})
-    _show(session, _made(api, started, name))
+    wanted["tags"] = list(tags)
+    _show(session, _made(api, "/v2/cloudimages/action", wanted))
 
 
 @image.command()
@@ -130,8 +125,7 @@ def copy(
     source, wanted = api.image(image_name), {"name": name, "description": description}
     if key_reference is not None:
         wanted["cmk_id"] = api.key_id(key_reference)
-    started = api.request("POST", f"/v1/cloudimages/{source['id']}/copy", wanted)
-    _show(session, _made(api, started, name))
+    _show(session, _made(api, f"/v1/cloudimages/{source['id']}/copy", wanted))
 
 
 @image.command("list")
@@ -186,6 +180,22 @@ def delete(session: Session, name: str) -> None:
     session.show(answer, lambda: f"image {found['name']} is gone")
 
 
+def _image_of(api: Api, wanted: Object, file: BinaryIO) -> str:
+    """Make an image of a file, or leave none; returns its id."""
+    image_id, name = "", wanted["name"]
+    try:
+        with answered():
+            image_id = str(api.request("POST", "/v2/images", wanted)["id"])
+        _send(api, image_id, name, file)
+        no_more_interrupts()
+    except BaseException:  # Ctrl-C too
+        if image_id:
+            with uninterrupted():
+                _delete_unfinished(api, image_id, name)
+        raise
+    return image_id
+
+
 def _send(api: Api, image_id: str, name: str, file: BinaryIO) -> None:
     length = os.fstat(file.fileno()).st_size
     if length == 0:
@@ -214,16 +224,6 @@ def _sha256(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _deleted_on_failure(api: Api, image_id: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too
-        with uninterrupted():
-            _delete_unfinished(api, image_id, name)
-        raise
-
-
 def _delete_unfinished(api: Api, image_id: str, name: str) -> None:
     """Evsd takes a moment to notice that nothing more comes."""
     deadline = time.monotonic() + BUSY_S
@@ -241,10 +241,12 @@ def _delete_unfinished(api: Api, image_id: str, name: str) -> None:
         return
 
 
-def _made(api: Api, started: Object, name: str) -> str:
-    """Wait until an image that evsd makes is there; returns its id."""
+def _made(api: Api, path: str, wanted: Object) -> str:
+    """Have evsd make an image, and wait until it is there; returns its id."""
+    name = wanted["name"]
     outcome = f"evsd goes on making it: evsctl image show {name}"
     with noted(outcome), progress_bar(f"making {name}") as progress:
+        started = api.request("POST", path, wanted)
         return str(api.job(started["job_id"], progress)["entities"]["image_id"])
 
 
