@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import huaweicloudsdkims.v2 as ims
 import pytest
 
+from evsd import signature
 from tests.api.conftest import MakeClient
 from tests.support.daemon import Evsd, until
 from tests.support.evs import refusal
+from tests.support.identity import code
 from tests.support.images import disk
-from tests.support.ims import uploaded
+from tests.support.ims import queued, shown, uploaded
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 
@@ -281,7 +285,32 @@ def test_a_job_of_nobodys_is_refused(sdk: Any) -> None:
     assert refusal(sdk.show_job_progress, request) == (404, "IMG.0027")
 
 
-def test_a_signed_upload_is_compared_with_the_hash_that_was_signed(
+@pytest.mark.parametrize(
+    ("signed", "expected"),
+    [
+        (b"what is sent", (400, "IMG.0057")),  # which is no image
+        (b"something else", (400, "APIGW.0201")),
+        (None, (401, "APIGW.0301")),
+    ],
+)
+def test_what_is_uploaded_is_compared_with_the_hash_that_was_signed(
+    tcp_evsd: Evsd, credential: dict[str, str], signed: bytes | None, expected: tuple[int, str]
+) -> None:
+    with tcp_evsd.http() as http:
+        image_id = queued(http, f"hash {signed!r}")
+    path, host = f"/v2/images/{image_id}/file", tcp_evsd.url().removeprefix("http://")
+    headers = {"host": host}
+    if signed is not None:
+        headers["x-sdk-content-sha256"] = hashlib.sha256(signed).hexdigest()
+    body = b"" if signed is None else None
+    pair = (credential["access"], credential["secret"])
+    headers |= signature.headers_of(*pair, "PUT", path, "", headers, body)
+    refused = httpx.put(f"{tcp_evsd.url()}{path}", content=b"what is sent", headers=headers)
+    assert (refused.status_code, code(refused)) == expected
+    assert shown(tcp_evsd, image_id)["status"] == "queued"
+
+
+def test_evsctl_uploads_over_tcp(
     tcp_evsd: Evsd, credential: dict[str, str], tmp_path: Path
 ) -> None:
     raw = disk(tmp_path / "raw")

@@ -158,9 +158,12 @@ def test_a_file_that_the_pool_has_no_room_for_is_refused_before_it_comes(
 ) -> None:
     image_id = queued(http, "too-long")
     with begun(shared_evsd, image_id, 7 << 40) as connection:
-        answer = connection.recv(65536).decode()
-    assert answer.startswith("HTTP/1.1 507")
-    assert "7,696,581,394,432 bytes are to come" in answer
+        connection.settimeout(60)
+        answer = b""
+        while b"bytes are to come" not in answer:
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 507")
+    assert b"7,696,581,394,432 bytes are to come" in answer
     assert shown(shared_evsd, image_id)["status"] == "queued"
 
 
@@ -170,6 +173,16 @@ def test_a_disk_that_is_larger_than_any_volume_is_refused(
     run("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "huge", "40T")
     refused = sent(http, queued(http, "huge"), tmp_path / "huge")
     assert "a volume has 32768 GiB at most" in refused.json()["error"]["message"]
+
+
+def test_an_upload_is_never_whole_in_memory(shared_evsd: Evsd, tmp_path: Path) -> None:
+    def peak() -> int:
+        status = Path(f"/proc/{shared_evsd.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    before = peak()
+    uploaded(shared_evsd, "much", image(tmp_path / "raw", size=300 * MIB))
+    assert peak() - before < 60 * MIB
 
 
 def test_an_empty_file_is_refused(http: httpx.Client, tmp_path: Path) -> None:
