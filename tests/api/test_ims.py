@@ -234,6 +234,37 @@ def test_tags_are_added_and_taken_away(sdk: Any, image_id: str) -> None:
     assert refusal(sdk.glance_delete_tag, request) == (404, "IMG.0027")
 
 
+def test_tags_have_keys_and_values(sdk: Any, image_id: str) -> None:
+    def tags() -> dict[str, str]:
+        found = sdk.list_image_tags(ims.ListImageTagsRequest(image_id=image_id)).tags
+        return {tag.key: tag.value for tag in found}
+
+    before, use = tags(), ims.ResourceTag(key="use", value="web")
+    body = ims.AddImageTagRequestBody(tag=use)
+    sdk.add_image_tag(ims.AddImageTagRequest(image_id=image_id, body=body))
+    assert tags() == {**before, "use": "web"}
+    assert "use=web" in show(sdk, image_id).tags
+    assert "use=web" in sdk.list_tags(ims.ListTagsRequest()).tags
+    listed = sdk.list_images_tags(ims.ListImagesTagsRequest()).tags
+    assert ("use", ["web"]) in [(tag.key, tag._values) for tag in listed]
+    one = ims.AddOrUpdateTagsRequestBody(image_id=image_id, tag="use=db")
+    sdk.create_or_update_tags(ims.CreateOrUpdateTagsRequest(body=one))
+    assert tags()["use"] == "db"
+    several = ims.BatchAddOrDeleteTagsRequestBody(action="delete", tags=[use])
+    request = ims.BatchAddOrDeleteTagsRequest(image_id=image_id, body=several)
+    sdk.batch_add_or_delete_tags(request)
+    assert tags() == before
+    assert refusal(sdk.batch_add_or_delete_tags, request) == (404, "IMG.0027")
+    gone = ims.DeleteImageTagRequest(image_id=image_id, key="use")
+    assert refusal(sdk.delete_image_tag, gone) == (404, "IMG.0027")
+    wrong = ims.AddImageTagRequestBody(tag=ims.ResourceTag(key="a=b", value="c"))
+    request = ims.AddImageTagRequest(image_id=image_id, body=wrong)
+    assert refusal(sdk.add_image_tag, request) == (400, "IMG.0001")
+    neither = ims.AddOrUpdateTagsRequestBody(image_id=image_id)
+    request = ims.CreateOrUpdateTagsRequest(body=neither)
+    assert refusal(sdk.create_or_update_tags, request) == (400, "IMG.0001")
+
+
 def test_a_protected_image_is_not_deleted(sdk: Any, image_id: str) -> None:
     def protect(value: bool) -> None:
         change = ims.GlanceUpdateImageRequestBody(op="replace", path="/protected", value=value)
