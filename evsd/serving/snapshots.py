@@ -7,7 +7,7 @@ all others. A record is needed for none of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -206,6 +206,13 @@ class DiskSnapshots:
     def exclusive(self) -> dict[str, int]:
         """The bytes that come back if a snapshot is deleted, by the ids of layers."""
         return usage.exclusive(self._directory)
+
+    def alone(self, disk_id: str) -> AbstractContextManager[None]:
+        """For who changes a disk's file itself: no server is started and nothing merged meanwhile.
+
+        A merge that is under way gives way.
+        """
+        return self._servers.disks.held(disk_id)
 
     @contextmanager
     def _held(self, disk_id: str) -> Iterator[ServerControl | None]:

@@ -31,8 +31,9 @@ MISSING = {
     "token_id": "B" * 20,
     "key_id": MISSING_UUID,
     "volume_id": MISSING_UUID,
-    "snapshot_id": MISSING_UUID,
-    "snapshot_group_id": MISSING_UUID,
+    # Not the same: an answer may name one of two that a request has.
+    "snapshot_id": "00000000-0000-4000-8000-000000000001",
+    "snapshot_group_id": "00000000-0000-4000-8000-000000000002",
     "attachment_id": MISSING_UUID,
     "job_id": MISSING_UUID,
     "image_id": MISSING_UUID,
@@ -284,6 +285,9 @@ def one_of_each_kind(tenant: Tenant) -> dict[str, str]:
     volumes = ask("GET", f"/v2/{project}/cloudvolumes/detail")["volumes"]
     wanted = {"attachment": {"volume_uuid": volumes[0]["id"], "connector": {}}}
     attachment = ask("POST", f"/v3/{project}/attachments", wanted)
+    group = {"snapshot_group": {"volume_ids": [snapshotted(tenant)]}}
+    group_id = ask("POST", f"/v5/{project}/snapshot-groups", group)["snapshot_group_id"]
+    snapshots = ask("GET", f"/v5/{project}/snapshots/detail")["snapshots"]
     member = tenant.user("member", "user")
     return {
         **MISSING,
@@ -298,11 +302,23 @@ def one_of_each_kind(tenant: Tenant) -> dict[str, str]:
         "volume_id": volumes[0]["id"],
         "attachment_id": attachment["attachment"]["id"],
         "job_id": started["job_id"],
+        "snapshot_id": snapshots[0]["id"],
+        "snapshot_group_id": group_id,
         "image_id": ask("POST", "/v2/images", {"name": "one"})["id"],
     }
 
 
+def snapshotted(tenant: Tenant) -> str:
+    """The id of a volume that nobody has attached."""
+    ask, path = tenant.administrator.ask, f"/v2/{tenant.project_id}/cloudvolumes"
+    ask("POST", path, {"volume": {"name": "snapshotted", "size": 1}})
+    [volume] = ask("GET", f"{path}/detail?name=snapshotted")["volumes"]
+    return str(volume["id"])
+
+
 SHOWN = {
+    "snapshot_id": "/v2/{project_id}/cloudsnapshots/{snapshot_id}",
+    "snapshot_group_id": "/v5/{project_id}/snapshot-groups/{snapshot_group_id}",
     "project_id": "/v3/projects/{project_id}",
     "user_id": "/v3/users/{user_id}",
     "group_id": "/v3/groups/{group_id}",

@@ -209,3 +209,24 @@ def test_a_thick_volume_has_snapshots_and_volumes_of_them(shared_evsd: Evsd) -> 
         works(uri, "read -P 1 0 64k", "read -P 0 1M 1M", "write -P 4 500M 4k")
     for name in ("thick", "copied"):
         shared_evsd.ok("delete", name, "--yes")
+
+
+def test_a_volume_is_extended_and_attached_while_a_deleted_snapshot_is_merged(
+    shared_evsd: Evsd,
+) -> None:
+    """The merge gives way, and goes on afterwards."""
+    volume_id = volume(shared_evsd, "merging")
+    with attached(shared_evsd, "merging") as uri:
+        works(uri, "write -P 1 0 400M")
+    shared_evsd.ok("snapshot", "create", "merging", "--name", "large")
+    with attached(shared_evsd, "merging") as uri:
+        works(uri, "write -P 2 0 400M", "write -P 3 400M 4k")
+    shared_evsd.ok("snapshot", "delete", "large", "--yes")
+    for size in (2, 3, 4):
+        shared_evsd.ok("extend", "merging", "--size", f"{size}G")
+    with attached(shared_evsd, "merging") as uri:
+        works(uri, "read -P 2 0 400M", "read -P 3 400M 4k", "read -P 0 3G 4k")
+    until(lambda: len(files_of(shared_evsd, volume_id)) == 1)
+    with attached(shared_evsd, "merging") as uri:
+        works(uri, "read -P 2 0 400M", "read -P 3 400M 4k", "read -P 0 3G 4k")
+    shared_evsd.ok("delete", "merging", "--yes")

@@ -35,6 +35,7 @@ from evsd.services.evs.volumes.failures import FAILURES, published
 from evsd.services.evs.volumes.own_use import OwnUse
 from evsd.services.evs.volumes.preallocation import preallocate
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent
+from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database, utcnow
 from evsd.store.transitions import advance
 
@@ -50,8 +51,11 @@ class Extension(JobKind):
     name = job_types.EXTEND
     failures: ClassVar = FAILURES
 
-    def __init__(self, database: Database, pool: Pool, own_use: OwnUse) -> None:
-        self._database, self._pool, self._own_use = database, pool, own_use
+    def __init__(
+        self, database: Database, pool: Pool, own_use: OwnUse, disks: DiskSnapshots
+    ) -> None:
+        self._database, self._pool = database, pool
+        self._own_use, self._disks = own_use, disks
 
     def lasts(self, job: Job, *, resumed: bool) -> bool:  # noqa: ARG002
         """What is added to a thick volume is filled."""
@@ -61,13 +65,16 @@ class Extension(JobKind):
         """Let the file grow, and fill what was added."""
         volume, size = self._volume(job), int(job.entities["size"]) * GIB
         if _served(job):
-            self._pool.grow_served(volume.id, volume.size_gib * GIB, size)
+            with self._disks.alone(volume.id):
+                self._pool.grow_served(volume.id, volume.size_gib * GIB, size)
             return
         again = _again(job, work)
-        start = self._pool.grow(volume.id, volume.size_gib * GIB, size, again=again)
+        with self._disks.alone(volume.id):
+            start = self._pool.grow(volume.id, volume.size_gib * GIB, size, again=again)
         if start < size and not volume.thin:
             preallocate(self._own_use, volume.id, start, size, work)
-        self._pool.settle(volume.id)
+        with self._disks.alone(volume.id):
+            self._pool.settle(volume.id)
 
     def done(self, session: Session, job: Job) -> None:
         """The volume has its new size."""
@@ -86,7 +93,8 @@ class Extension(JobKind):
             return self._end(job, event, failure, self._held(volume))
         try:
             self._own_use.end(volume.id)
-            size_gib = self._pool.shrink(volume.id) // GIB
+            with self._disks.alone(volume.id):
+                size_gib = self._pool.shrink(volume.id) // GIB
         except (PoolError, PublishedError) as stuck:
             log.error("it can't be undone", volume=volume.id, reason=str(stuck))
             event = VolumeEvent.EXTENSION_FAILED

@@ -69,7 +69,7 @@ class VolumeService:
         removal = Removal(database, pool, own_use, disks)
         self._kinds = (
             Creation(database, pool, own_use, removal, images, disks),
-            Extension(database, pool, own_use),
+            Extension(database, pool, own_use, disks),
             Deletion(removal),
         )
         self._batches = BatchCreation(database, jobs)
