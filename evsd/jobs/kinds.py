@@ -39,6 +39,11 @@ class Work:
         if self._cancelled.is_set():
             raise Cancelled
 
+    @property
+    def stopping(self) -> bool:
+        """Whether evsd is: what fails now may have failed because of that."""
+        return self._stopping.is_set()
+
     def cancel(self) -> None:
         """Have it raise `Cancelled`."""
         self._cancelled.set()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from evsd.errors import PublishedError
 from evsd.images import copy_export
-from evsd.jobs.kinds import JobKind, Work
+from evsd.jobs.kinds import JobKind, Stopped, Work
 from evsd.jobs.service import finish
 from evsd.jobs.tables import Job
 from evsd.pools.pool import PoolError
@@ -60,8 +60,13 @@ class Making(JobKind):
         image.min_disk = max(image.min_disk, needed)
         advance(session, image, IMAGE_STATES, ImageEvent.SAVED, updated_at=now, active_at=now)
 
-    def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:  # noqa: ARG002
-        """Leave nothing; where a file can't be removed, an image that is killed."""
+    def undo(self, job: Job, error: Exception, work: Work) -> PublishedError:
+        """Leave nothing; where a file can't be removed, an image that is killed.
+
+        What fails while evsd stops, and its servers get no keys any more, is resumed.
+        """
+        if work.stopping:
+            raise Stopped from error
         image_id = image_of(job)
         failure = published(str(job.entities["image_name"]), error, self._disks.pool.place)
         stuck = self._remove([image_id, *self.other_disks(job)])

@@ -95,6 +95,11 @@ class Upload:
         socket = self._stack.enter_context(self._parts.disks.serve(self._image.id, self._disk_id))
         self._writer = Writer(socket)
 
+    @property
+    def name(self) -> str:
+        """The image's."""
+        return self._image.name
+
     def write(self, piece: bytes) -> None:
         """Take the next piece; raises what the pool refuses."""
         with self.undone_on_failure():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from evsd.api.routes import Caller, Model, needs
 from evsd.api.streaming import pieces, streamed
 from evsd.errors import BodyBrokenOff, PublishedError
 from evsd.services.ims.errors import (
+    ImageInterrupted,
     ImageNotExportable,
     ImageNotShareable,
     ImsFieldInvalid,
@@ -104,7 +106,10 @@ async def upload_image(image_id: str, request: Request, call: Caller, ims: UsesI
         with CancelScope(shield=True):
             await to_thread(upload.abandon, reason, limiter=taking)
         raise
-    await to_thread(upload.finish, limiter=making)
+    try:
+        await to_thread(upload.finish, limiter=making, abandon_on_cancel=True)
+    except CancelledError as stopped:  # an evsd that stops waits for no image: it is resumed
+        raise ImageInterrupted(name=upload.name) from stopped
     return Response(status_code=204)
 
 
