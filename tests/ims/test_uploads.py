@@ -106,7 +106,7 @@ def test_an_upload_is_never_in_clear_on_disk(shared_evsd: Evsd, tmp_path: Path) 
     with begun(shared_evsd, image_id, len(data)) as connection:
         connection.sendall(data[: 9 * MIB])
         until(lambda: written(shared_evsd, before) > 7 * MIB)
-        held = b"".join(file.read_bytes() for file in shared_evsd.pool.iterdir())
+        held = b"".join(file.read_bytes() for file in since(shared_evsd, before))
         assert not [mark for mark in marks if mark in held]
     until(lambda: shown(shared_evsd, image_id)["status"] == "queued")
     assert disks(shared_evsd) == before
@@ -121,8 +121,12 @@ def begun(evsd: Evsd, image_id: str, length: int) -> socket.socket:
 
 
 def written(evsd: Evsd, before: set[str]) -> int:
-    files = [file for file in evsd.pool.iterdir() if file.name.partition(".")[0] not in before]
-    return sum(file.stat().st_blocks * 512 for file in files)
+    return sum(file.stat().st_blocks * 512 for file in since(evsd, before))
+
+
+def since(evsd: Evsd, before: set[str]) -> list[Path]:
+    """The files of disks that were not there before."""
+    return [file for file in evsd.pool.iterdir() if file.name.partition(".")[0] not in before]
 
 
 def test_a_file_of_unknown_length_is_taken_too(
