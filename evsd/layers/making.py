@@ -33,7 +33,7 @@ from evsd.layers.chain import (
     snapshot_path,
     volume_path,
 )
-from evsd.pools.file import UNFINISHED, lengthen, raises_pool_errors, unserved
+from evsd.pools.file import GIVEN_UP, LAYER, UNFINISHED, lengthen, raises_pool_errors, unserved
 from evsd.pools.pool import HeaderInvalid, SizeDiffers
 from nbd_plugin import luks2
 
@@ -130,7 +130,8 @@ def finish_taking(directory: Path, volume_id: str) -> None:
 def roll_back(directory: Path, volume_id: str, snapshot_id: str) -> None:
     """Drop what was written since a snapshot. The volume keeps its size; what is beyond is zeros.
 
-    Raises `VolumeBusy` while it is served.
+    The file that held it is given up and not removed, which can take a minute: for a sweep. Raises
+    `VolumeBusy` while it is served.
     """
     path = volume_path(directory, volume_id)
     frozen = read(snapshot_path(directory, snapshot_id))
@@ -140,7 +141,8 @@ def roll_back(directory: Path, volume_id: str, snapshot_id: str) -> None:
         unfinished = path.with_name(f"{path.name}{UNFINISHED}")
         unfinished.unlink(missing_ok=True)
         _write_empty(unfinished, header, fd, parent=frozen.header.own_layer)
-        unfinished.rename(path)
+        exchange(unfinished, path)
+        unfinished.rename(directory / f"{header.own_layer}{LAYER}{GIVEN_UP}")
     sync(directory)
 
 

@@ -80,13 +80,18 @@ def sweep(
 
 @raises_pool_errors
 def clean(directory: Path) -> None:
-    """Remove layers that were not made, or not removed, to their end. At start, before others."""
-    for suffix in FROZEN:
-        for path in directory.glob(f"*{suffix}{GIVEN_UP}"):
-            destroy(path)
+    """Remove layers that were not made to their end. At start, before others."""
     for suffix in (WHOLE, *FROZEN):
         for path in directory.glob(f"*{suffix}{UNFINISHED}"):
             path.unlink()
+
+
+@raises_pool_errors
+def destroy_given_up(directory: Path) -> None:
+    """Remove what was a layer once."""
+    for suffix in FROZEN:
+        for path in directory.glob(f"*{suffix}{GIVEN_UP}"):
+            destroy(path)
 
 
 def strays(directory: Path, volume_ids: Set[str]) -> list[str]:

@@ -190,9 +190,11 @@ class FilePool(Pool):
 
     @raises_pool_errors
     def names(self) -> set[str]:
-        """The names of all files of volumes, whole or not."""
+        """The names of all files of volumes, whole or not; what is of layers is not among them."""
         return {
-            path.name for path in self.directory.iterdir() if path.suffix in (WHOLE, *LEFT_OVER)
+            path.name
+            for path in self.directory.iterdir()
+            if path.suffix in (WHOLE, *LEFT_OVER) and Path(path.stem).suffix not in (LAYER, HIDDEN)
         }
 
     def is_left_over(self, name: str) -> bool:

@@ -171,6 +171,8 @@ class DiskSnapshots:
         for disk_id in removal.with_hidden(self._directory):
             with _told("a deleted snapshot's layer stays", disk_id):
                 self._sweep(disk_id)
+        with _told("what was given up stays", ""):
+            removal.destroy_given_up(self._directory)
 
     def _finish_all(self) -> None:
         self._unfinished = False

@@ -110,6 +110,18 @@ def test_going_back_to_a_snapshot_can_be_repeated(disks: ServedDisks, disk: str)
         assert disks.content(disk) == before
 
 
+def test_what_a_roll_back_dropped_is_removed_by_a_sweep(disks: ServedDisks, disk: str) -> None:
+    """It can take a minute: the volume is there at once."""
+    [made] = disks.snapshot(disk)
+    before = disks.files()
+    disks.snapshots.roll_back(disk, made)
+    [dropped] = disks.files() - before
+    assert dropped.endswith(".layer.deleting")
+    assert dropped not in disks.pool.names()
+    disks.snapshots.sweep()
+    assert dropped not in disks.files()
+
+
 def test_nothing_of_a_deleted_disk_is_left(disks: ServedDisks) -> None:
     before = disks.files()
     disk = disks.create()
