@@ -139,7 +139,7 @@ def test_a_volume_that_was_being_rolled_back_is_as_it_was(shared_evsd: Evsd) -> 
         works(uri, "write -P 2 0 4k")
     before = sorted(path.name for path in shared_evsd.pool.iterdir())
     body = {"rollback": {"volume_id": volume_id}}
-    killed_at(shared_evsd, "rename:1", "POST", f"/{snapshot}/rollback", body)
+    killed_at(shared_evsd, "renameat2:1", "POST", f"/{snapshot}/rollback", body)
     assert sorted(path.name for path in shared_evsd.pool.iterdir()) == before
     assert shared_evsd.object("show", "back")["volume"]["status"] == "available"
     assert [one["status"] for one in snapshots(shared_evsd, "back")] == ["available"]
