@@ -59,9 +59,10 @@ def create(
     image = None if image_name is None else session.api.image(image_name)
     snapshot = None if snapshot_name is None else find(session.api, snapshot_name)
     least = image["min_disk"] if image else snapshot["size"] if snapshot else None
-    if size is None and least is None:
-        raise UsageProblem("say --size, --from-image or --from-snapshot")
-    size = size or max(1, least or 1)
+    if size is None:
+        if least is None:
+            raise UsageProblem("say --size, --from-image or --from-snapshot")
+        size = max(1, least)
     wanted = wanted_volume(session.api, name, size, key_reference, thick, description)
     if image is not None:
         wanted["imageRef"] = image["id"]

@@ -48,6 +48,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 WITHOUT_MIGRATIONS_AFTER_0008 = (
+    "ALTER TABLE volumes DROP COLUMN snapshot_id",
+    "DROP TABLE bearer_tokens",
+    "DROP TABLE images",
+    "DROP TABLE snapshots",
+    "DROP TABLE snapshot_groups",
     "DROP TABLE client_tokens",
     "ALTER TABLE attachments ADD COLUMN ticket_sha256 VARCHAR(64)",
     "UPDATE attachments SET ticket_sha256 = (SELECT ticket_sha256 FROM key_releases)",

@@ -182,7 +182,8 @@ def test_roles_are_listed_with_what_they_allow(sdk: Any) -> None:
     roles = sdk.keystone_list_permissions(iam.KeystoneListPermissionsRequest())
     names = {role.display_name for role in roles.roles}
     assert {"Security Administrator", "KMS Administrator", "Tenant Administrator"} <= names
-    assert roles.total_number == len(roles.roles) == 6
+    assert {"EVS Administrator", "IMS Administrator"} <= names
+    assert roles.total_number == len(roles.roles) == 7
     shown = sdk.keystone_show_permission(iam.KeystoneShowPermissionRequest("kms_adm")).role
     assert "kms:cmk:create" in shown.policy.statement[0].action
     unknown = iam.KeystoneShowPermissionRequest("nothing")
