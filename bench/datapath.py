@@ -36,7 +36,8 @@ def main() -> None:
     jobs = [job for job in JOBS if any(part in job.name for part in options.only)]
     names = (OURS, *[BEFORE] * bool(options.before), *options.peers)
     with ExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(dir=options.directory)
+        # A server's working directory is another.
+        temporary = tempfile.TemporaryDirectory(dir=Path(options.directory).resolve())
         directory = Path(stack.enter_context(temporary))
         if options.busy:
             stack.enter_context(busy())
