@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -26,3 +27,12 @@ def printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError("it has unprintable characters")
     return value
+
+
+def name(value: str) -> str:
+    """What something is called: text, and nothing that could be taken for an id."""
+    if value != value.strip():
+        raise ValueError("it begins or ends with a space")
+    if re.fullmatch(UUID_PATTERN, value):
+        raise ValueError("it could be taken for an id")
+    return printable(value)

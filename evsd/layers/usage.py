@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,6 @@ class LayerUsage:
     on which something stands.
     """
 
-    layer_id: str
     disk_id: str
     snapshot_id: str
     size: int
@@ -31,7 +30,6 @@ class LayerUsage:
     def of(cls, layer: Layer) -> LayerUsage:
         """Raises OSError."""
         return cls(
-            layer_id=layer.header.own_layer,
             disk_id=layer.header.uuid,
             snapshot_id=layer.path.stem if layer.path.suffix == LAYER else "",
             size=layer.header.size,
@@ -47,32 +45,29 @@ def of(directory: Path, volume_id: str) -> list[LayerUsage]:
 
 
 @raises_pool_errors
-def of_all(directory: Path) -> list[LayerUsage]:
-    """Of everything in the pool."""
-    return [LayerUsage.of(layer) for layer in layers(directory)]
-
-
-@raises_pool_errors
-def exclusive(directory: Path) -> dict[str, int]:
-    """The bytes of the pool that come back if a layer's snapshot is deleted, by the layers' ids.
+def of_disks(directory: Path, disk_ids: Set[str]) -> list[tuple[LayerUsage, int]]:
+    """Of all layers of these disks, each with the bytes that come back if its snapshot is deleted.
 
     That is what the layer above it has too; of a layer that nothing stands on all, of one that
     several stand on, or another volume, nothing. It goes by the filesystem's word for a hole, so
-    that it takes no reading: what was read before it was written may count. The layers that are
-    written to are left out.
+    that it takes no reading: what was read before it was written may count. Of layers that are no
+    snapshot's nothing comes back so.
     """
     found = layers(directory)
-    frozen = [layer for layer in found if layer.header.frozen_by]
     above: dict[str, list[Layer]] = {layer.header.own_layer: [] for layer in found}
     for layer in found:
         if layer.header.parent_layer_id in above:
             above[layer.header.parent_layer_id].append(layer)
-    return {
-        each.header.own_layer: _exclusive(each, above[each.header.own_layer]) for each in frozen
-    }
+    return [
+        (LayerUsage.of(layer), _exclusive(layer, above[layer.header.own_layer]))
+        for layer in found
+        if layer.header.uuid in disk_ids
+    ]
 
 
 def _exclusive(layer: Layer, above: list[Layer]) -> int:
+    if layer.path.suffix != LAYER or not layer.header.frozen_by:
+        return 0
     if not above:
         return layer.path.stat().st_blocks * 512
     if len(above) > 1 or above[0].header.uuid != layer.header.uuid:

@@ -201,13 +201,9 @@ class DiskSnapshots:
         """What each layer of a disk takes, the one that is written to first."""
         return usage.of(self._directory, disk_id)
 
-    def usage_of_all(self) -> list[LayerUsage]:
-        """The same of all disks, in whichever chain."""
-        return usage.of_all(self._directory)
-
-    def exclusive(self) -> dict[str, int]:
-        """The bytes that come back if a snapshot is deleted, by the ids of layers."""
-        return usage.exclusive(self._directory)
+    def usage_of(self, disk_ids: Set[str]) -> list[tuple[LayerUsage, int]]:
+        """Of all layers of these disks, each with what comes back if its snapshot is deleted."""
+        return usage.of_disks(self._directory, disk_ids)
 
     def alone(self, disk_id: str) -> AbstractContextManager[None]:
         """For who changes a disk's file itself: no server is started and nothing merged meanwhile.

@@ -154,7 +154,10 @@ class RunningGuest:
 
     def result(self) -> Result:
         """How the script ended; waits for it."""
-        _, words = self._process.communicate(timeout=TIMEOUT_S)
+        try:
+            _, words = self._process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as expired:
+            raise _still_ran(self.control, TIMEOUT_S) from expired
         assert self._process.returncode == 0, words
         return _result(self.control)
 
@@ -214,10 +217,14 @@ def _boot(control: Path, arguments: list[str], timeout: float) -> Result:
     try:
         _run(*_command(control), *arguments, timeout=timeout)
     except subprocess.TimeoutExpired as expired:
-        seen = _result(control)
-        said = f"{seen.output}\n--- console ---\n{seen.console}"
-        raise GuestTimeout(f"the guest still ran after {timeout} s; it said:\n{said}") from expired
+        raise _still_ran(control, timeout) from expired
     return _result(control)
+
+
+def _still_ran(control: Path, timeout: float) -> GuestTimeout:
+    seen = _result(control)
+    said = f"{seen.output}\n--- console ---\n{seen.console}"
+    return GuestTimeout(f"the guest still ran after {timeout} s; it said:\n{said}")
 
 
 def _command(control: Path) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from evsd.connector import ConnectorError
-from evsd.errors import PublishedError, StorageFull, StorageReadOnly
+from evsd.errors import PublishedError
 from evsd.images import ImageError, ToolFailed
 from evsd.jobs.kinds import Cancelled, JobKind
 from evsd.pools.pool import PoolError, PoolFull, PoolReadOnly
+from evsd.pools.refusals import pool_refusal
 from evsd.services.ims.errors import ImageCancelled, ImageDataInvalid, ImageFileFailed
 from evsd.serving.failures import ServerFailed
 
@@ -30,8 +31,7 @@ def published(name: str, error: Exception, pool: Path) -> PublishedError:
     if isinstance(error, Cancelled):
         return ImageCancelled(name=name)
     if isinstance(error, PoolFull | PoolReadOnly):
-        refused = StorageFull if isinstance(error, PoolFull) else StorageReadOnly
-        return refused(what=f"image {name}: the pool", path=pool, reason=error)
+        return pool_refusal(f"image {name}", error, pool)
     if isinstance(error, ImageError) and not isinstance(error, ToolFailed):
         return ImageDataInvalid(reason=error, remedy=error.remedy or "nothing of it was kept")
     return ImageFileFailed(name=name, reason=error)

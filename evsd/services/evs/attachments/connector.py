@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import JSON, Dialect
 from sqlalchemy.types import TypeDecorator
 
+from evsd.connector import Transport
+
 # Those with a device on the host, as evsctl names them.
-DEVICE_TRANSPORTS = frozenset({"kernel", "fuse"})
+DEVICE_TRANSPORTS = frozenset(get_args(Transport))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from evsd.api.fields import UUID_PATTERN, printable
+from evsd.api.fields import name, printable
 from evsd.services.evs.limits import BATCH_LIMIT, MAX_SIZE_GIB
 
 TAG_KEY_LENGTH, TAG_VALUE_LENGTH = 36, 43
@@ -24,14 +23,6 @@ def _whole(value: object) -> object:
     return int(value)
 
 
-def _name(value: str) -> str:
-    if value != value.strip():
-        raise ValueError("it begins or ends with a space")
-    if re.fullmatch(UUID_PATTERN, value):
-        raise ValueError("it could be taken for an id")
-    return printable(value)
-
-
 def _tag_text(value: str) -> str:
     if value != value.strip():
         raise ValueError("it begins or ends with a space")
@@ -41,8 +32,8 @@ def _tag_text(value: str) -> str:
     return value
 
 
-VolumeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
-SnapshotName = Annotated[str, Field(max_length=255), AfterValidator(_name)]  # or none
+VolumeName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(name)]
+SnapshotName = Annotated[str, Field(max_length=255), AfterValidator(name)]  # or none
 Description = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 SizeGib = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_SIZE_GIB)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=BATCH_LIMIT)]

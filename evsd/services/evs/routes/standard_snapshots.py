@@ -13,7 +13,7 @@ from evsd.api.routes import Caller, Model, needs
 from evsd.services.evs.lists import Page
 from evsd.services.evs.permissions import EvsPermission
 from evsd.services.evs.routes.dependencies import UsesEvs
-from evsd.services.evs.routes.fields import TagKey, Tags, TagValue
+from evsd.services.evs.routes.fields import Tags
 from evsd.services.evs.routes.snapshot_bodies import (
     RollbackBody,
     ShortDescription,
@@ -26,6 +26,7 @@ from evsd.services.evs.routes.snapshot_views import (
     standard_show,
     standard_view,
 )
+from evsd.services.evs.routes.tags import WantedTag
 from evsd.services.evs.routes.volume_filters import OnceEach
 from evsd.services.evs.snapshots.service import NewSnapshot
 from evsd.services.evs.style import EVS_SNAPSHOTS
@@ -98,17 +99,10 @@ class CountResponse(Model):
     count: int
 
 
-class TagPair(Model):
-    """A tag."""
-
-    key: TagKey
-    value: TagValue = ""
-
-
 class TagsBody(Model):
     """Tags to add, or to remove by their keys."""
 
-    tags: Annotated[list[TagPair], Field(min_length=1, max_length=20)]
+    tags: Annotated[list[WantedTag], Field(min_length=1, max_length=20)]
 
 
 class TagValues(Model):

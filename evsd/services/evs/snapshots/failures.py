@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evsd.errors import PublishedError, StorageFull, StorageReadOnly
+from evsd.errors import PublishedError
 from evsd.jobs.kinds import JobKind
 from evsd.layers.chain import ChainTooLong
 from evsd.pools.pool import PoolError, PoolFull, PoolReadOnly
+from evsd.pools.refusals import pool_refusal
 from evsd.services.evs.errors import SnapshotChainTooLong, SnapshotWorkFailed
 from evsd.serving.failures import ServerFailed
 
@@ -30,6 +31,5 @@ def published(name: str, error: Exception, pool: Path) -> PublishedError:
     if isinstance(error, ChainTooLong):
         return SnapshotChainTooLong(name=name, reason=error)
     if isinstance(error, PoolFull | PoolReadOnly):
-        refused = StorageFull if isinstance(error, PoolFull) else StorageReadOnly
-        return refused(what=f"snapshot {name}: the pool", path=pool, reason=error)
+        return pool_refusal(f"snapshot {name}", error, pool)
     return SnapshotWorkFailed(name=name, reason=error)

@@ -17,7 +17,7 @@ from evsd.services.evs.snapshots import jobs
 from evsd.services.evs.snapshots.service import NewSnapshot, SnapshotService
 from evsd.services.evs.snapshots.states import SnapshotStatus
 from evsd.services.evs.tables import Snapshot, SnapshotGroup
-from evsd.services.evs.volumes.tags import require_few
+from evsd.services.evs.volumes.tags import add_tags, remove_tags, require_few
 from evsd.store.database import Database, utcnow
 
 WORST_FIRST = (
@@ -123,16 +123,12 @@ class SnapshotGroups:
     def tag(self, project_id: str, group_id: str, tags: Mapping[str, str]) -> None:
         """Add tags, or change their values; raises `VolumeTagQuotaExceeded`."""
         with self._database.transaction() as session:
-            group = _find(session, project_id, group_id)
-            wanted = {**group.tags, **tags}
-            require_few(group.name, wanted)
-            group.tags = wanted
+            add_tags(_find(session, project_id, group_id), tags)
 
     def untag(self, project_id: str, group_id: str, keys: Sequence[str]) -> None:
         """Remove tags; one that isn't there is no matter, as published."""
         with self._database.transaction() as session:
-            group = _find(session, project_id, group_id)
-            group.tags = {key: text for key, text in group.tags.items() if key not in keys}
+            remove_tags(_find(session, project_id, group_id), keys)
 
 
 def _find(session: Session, project_id: str, group_id: str) -> SnapshotGroup:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
-
-from evsd.jobs.service import RUNNING
 from evsd.jobs.tables import Job
 from evsd.services.evs.tables import Snapshot
 
@@ -31,9 +28,3 @@ def snapshots_of(job: Job) -> list[str]:
     if SNAPSHOTS in job.entities:
         return list(job.entities[SNAPSHOTS])
     return [str(job.entities["snapshot_id"])]
-
-
-def under_way(kind: str, snapshot_id: str) -> ColumnElement[bool]:
-    """What is true of the job of this kind that works on the snapshot."""
-    same = Job.entities["snapshot_id"].as_string() == snapshot_id
-    return and_(Job.type == kind, Job.status == RUNNING, same)

@@ -46,7 +46,7 @@ from evsd.services.evs.tables import Snapshot, Volume
 from evsd.services.evs.volumes import quotas
 from evsd.services.evs.volumes.records import find as find_volume
 from evsd.services.evs.volumes.states import VOLUME_STATES, VolumeEvent, VolumeStatus
-from evsd.services.evs.volumes.tags import require_few, values_by_key
+from evsd.services.evs.volumes.tags import add_tags, remove_tags, require_few, values_by_key
 from evsd.services.kms.consumers import rename_dependent
 from evsd.serving.snapshots import DiskSnapshots
 from evsd.store.database import Database, utcnow
@@ -173,16 +173,12 @@ class SnapshotService(Resource):
     def tag(self, project_id: str, snapshot_id: str, tags: Mapping[str, str]) -> None:
         """Add tags, or change their values; raises `VolumeTagQuotaExceeded`."""
         with self._database.transaction() as session:
-            snapshot = find(session, project_id, snapshot_id)
-            wanted = {**snapshot.tags, **tags}
-            require_few(snapshot.name, wanted)
-            snapshot.tags = wanted
+            add_tags(find(session, project_id, snapshot_id), tags)
 
     def untag(self, project_id: str, snapshot_id: str, keys: Sequence[str]) -> None:
         """Remove tags; one that isn't there is no matter, as published."""
         with self._database.transaction() as session:
-            snapshot = find(session, project_id, snapshot_id)
-            snapshot.tags = {key: text for key, text in snapshot.tags.items() if key not in keys}
+            remove_tags(find(session, project_id, snapshot_id), keys)
 
     def tags_of_project(self, project_id: str) -> dict[str, list[str]]:
         """All tags of a project's snapshots, each with its values."""

@@ -62,21 +62,20 @@ class PoolUsage:
             raise PoolUnknown() from error
 
     def _of(self, volumes: Sequence[Volume], taken: dict[str, list[Snapshot]]) -> list[VolumeUsage]:
-        layers = self._disks.usage_of_all()
-        frozen = {layer.snapshot_id: layer for layer in layers if layer.snapshot_id}
-        own = {layer.disk_id: layer.used for layer in layers if layer.is_top}
+        layers = self._disks.usage_of({volume.id for volume in volumes})
+        frozen = {layer.snapshot_id: (layer.used, back) for layer, back in layers}
+        own = {layer.disk_id: layer.used for layer, _ in layers if layer.is_top}
         hidden: dict[str, int] = defaultdict(int)
-        for layer in layers:
+        for layer, _ in layers:
             if not (layer.is_top or layer.snapshot_id):
                 hidden[layer.disk_id] += layer.used
-        back = self._disks.exclusive() if frozen else {}
         return [
             VolumeUsage(
                 volume=volume,
                 own=own.get(volume.id, 0),
                 hidden=hidden[volume.id],
                 snapshots=[
-                    SnapshotUsage(each, frozen[each.id].used, back.get(frozen[each.id].layer_id, 0))
+                    SnapshotUsage(each, *frozen[each.id])
                     for each in taken[volume.id]
                     if each.id in frozen
                 ],

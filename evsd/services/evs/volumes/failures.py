@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evsd.errors import PublishedError, StorageFull, StorageReadOnly
+from evsd.errors import PublishedError
 from evsd.jobs.kinds import Cancelled, JobKind
 from evsd.pools.pool import PoolError, PoolFull, PoolReadOnly
+from evsd.pools.refusals import pool_refusal
 from evsd.services.evs.errors import PoolFailed, VolumeCancelled
 from evsd.services.evs.volumes.preallocation import FillFailed
 
@@ -21,6 +22,5 @@ def published(name: str, error: Exception, pool: Path) -> PublishedError:
     if isinstance(error, Cancelled):
         return VolumeCancelled(name=name)
     if isinstance(error, PoolFull | PoolReadOnly):
-        refused = StorageFull if isinstance(error, PoolFull) else StorageReadOnly
-        return refused(what=f"volume {name}: the pool", path=pool, reason=error)
+        return pool_refusal(f"volume {name}", error, pool)
     return PoolFailed(name=name, reason=error)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from evsd.services.evs.errors import VolumeTagNotFound, VolumeTagQuotaExceeded
 from evsd.services.evs.limits import TAG_LIMIT
-from evsd.services.evs.tables import Volume
+from evsd.services.evs.tables import Snapshot, SnapshotGroup, Volume
 from evsd.services.evs.volumes.records import find
 from evsd.store.database import Database
 
@@ -34,9 +34,7 @@ class VolumeTags:
         """
         with self._database.transaction() as session:
             volume = find(session, project_id, volume_id)
-            wanted = tags if replace else {**volume.tags, **tags}
-            require_few(volume.name, wanted)
-            volume.tags = wanted
+            add_tags(volume, tags, replace=replace)
 
     def remove(self, project_id: str, volume_id: str, keys: Iterable[str]) -> None:
         """Remove tags; raises `VolumeTagNotFound` where one isn't there, and removes none then."""
@@ -45,7 +43,7 @@ class VolumeTags:
             missing = [key for key in keys if key not in volume.tags]
             if missing:
                 raise VolumeTagNotFound(name=volume.name, tag=missing[0])
-            volume.tags = {k: v for k, v in volume.tags.items() if k not in set(keys)}
+            remove_tags(volume, keys)
 
     def of_project(self, project_id: str) -> dict[str, list[str]]:
         """All tags of a project's volumes, each with its values."""
@@ -61,6 +59,24 @@ def values_by_key(each: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
         for key, value in pairs.items():
             values[key].add(value)
     return {key: sorted(values[key]) for key in sorted(values)}
+
+
+def add_tags(
+    record: Volume | Snapshot | SnapshotGroup, tags: Mapping[str, str], *, replace: bool = False
+) -> None:
+    """Add tags, or change their values; with `replace` it has these and no others.
+
+    Raises `VolumeTagQuotaExceeded`.
+    """
+    wanted = {**tags} if replace else {**record.tags, **tags}
+    require_few(record.name, wanted)
+    record.tags = wanted
+
+
+def remove_tags(record: Volume | Snapshot | SnapshotGroup, keys: Iterable[str]) -> None:
+    """Remove tags; one that isn't there is no matter."""
+    gone = set(keys)
+    record.tags = {key: text for key, text in record.tags.items() if key not in gone}
 
 
 def require_few(name: str, tags: dict[str, str]) -> None:

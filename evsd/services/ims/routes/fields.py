@@ -7,18 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
-from evsd.api.fields import UUID_PATTERN, printable
+from evsd.api.fields import UUID_PATTERN, name, printable
 from evsd.services.ims.errors import ImageKeyNotFound
 from evsd.services.ims.importing import FORMATS
 from evsd.services.ims.limits import MAX_DISK_GIB, PROPERTY_LIMIT, TAG_LIMIT
-
-
-def _name(value: str) -> str:
-    if value != value.strip():
-        raise ValueError("it begins or ends with a space")
-    if re.fullmatch(UUID_PATTERN, value):
-        raise ValueError("it could be taken for an id")
-    return printable(value)
 
 
 def _format(value: str) -> str:
@@ -33,7 +25,7 @@ def _bare(value: str) -> str:
     return value
 
 
-ImageName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_name)]
+ImageName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(name)]
 Description = Annotated[str, Field(max_length=1024), AfterValidator(printable)]
 DiskFormat = Annotated[str, AfterValidator(_format)]
 ContainerFormat = Annotated[str, AfterValidator(_bare)]
