@@ -6,14 +6,15 @@ all others. A record is needed for none of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from evsd.layers import cloning, making, recovery, removal, usage
-from evsd.layers.chain import Layer, read, snapshot_path, volume_path
+from evsd.layers.chain import ChainTooLong, Layer, read, snapshot_path, volume_path
 from evsd.layers.recovery import FoundSnapshot
 from evsd.layers.usage import LayerUsage
 from evsd.pools.pool import Pool, PoolError, VolumeBusy
@@ -23,6 +24,8 @@ from evsd.serving.supervisor import ServerSupervisor
 from nbd_plugin import luks2
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 class Deferred(PoolError):
@@ -86,7 +89,7 @@ class DiskSnapshots:
             layers = {
                 control: stack.enter_context(making.opened(layer))
                 for disk_id, snapshot_id in snapshots.items()
-                if (layer := making.prepare(self._directory, disk_id, snapshot_id)) is not None
+                if (layer := self._with_room(making.prepare, disk_id, snapshot_id)) is not None
                 and (control := controls[disk_id]) is not None
             }
             held = {control: stack.enter_context(control.held()) for control in layers}
@@ -242,7 +245,15 @@ class DiskSnapshots:
 
     def _take(self, disk_id: str, snapshot_id: str, control: ServerControl | None) -> None:
         switch = [] if control is None else [control.switch]
-        making.take(self._directory, disk_id, snapshot_id, *switch)
+        self._with_room(making.take, disk_id, snapshot_id, *switch)
+
+    def _with_room(self, make: Callable[..., T], disk_id: str, *others: object) -> T:
+        """A sweep gives way to who wants the disk; what it has not done may be the room for one."""
+        try:
+            return make(self._directory, disk_id, *others)
+        except ChainTooLong:
+            removal.sweep(self._directory, disk_id)
+            return make(self._directory, disk_id, *others)
 
 
 @contextmanager

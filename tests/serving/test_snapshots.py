@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from evsd.layers.chain import hidden_path, snapshot_path, volume_path
+from evsd.layers.chain import MAX_LAYERS, ChainTooLong, hidden_path, snapshot_path, volume_path
 from evsd.pools.pool import HeaderInvalid, PoolError, VolumeBusy
 from evsd.serving.failures import ServerFailed
 from evsd.serving.snapshots import Deferred, NotAtOneMoment
@@ -92,6 +92,17 @@ def test_snapshots_of_a_served_disk_are_deleted_once_it_is_not(
     disks.snapshots.sweep()
     assert layers_of(disks, served) == ["", made[3], made[1]]
     assert disks.content(served) == before
+
+
+def test_a_snapshot_takes_the_room_that_a_deleted_one_has_left_before_it_is_swept(
+    disks: ServedDisks, disk: str
+) -> None:
+    made = [disks.snapshot(disk)[0] for _ in range(MAX_LAYERS - 1)]
+    with pytest.raises(ChainTooLong):
+        disks.snapshot(disk)
+    disks.snapshots.hide(disk, made[7])
+    [last] = disks.snapshot(disk)
+    assert last in layers_of(disks, disk)
 
 
 def test_going_back_to_a_snapshot_can_be_repeated(disks: ServedDisks, disk: str) -> None:
